@@ -1,0 +1,207 @@
+"""Workloads and cases: everything that is asked, frozen and validated once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+
+from harness.errors import WorkloadError
+from harness.mask import Mask, MaskSpec
+
+Pass = Literal["forward", "backward", "forward+backward", "decode"]
+Dtype = Literal["float32", "bfloat16", "float16", "float64"]
+Size = StrictInt
+_INPUTS = re.compile(r"normal\((?P<std>[0-9.]+)\)")
+
+
+def usable_cpus() -> int:
+    """CPUs this process may run on (its affinity, not the machine's count)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Workload(BaseModel):
+    """Everything but the variant: shapes, pass, mask, dtype, device, threads, inputs.
+
+    Left out, kv_heads = heads, kv_len = q_len, v_head_dim = head_dim, scale = head_dim**-0.5,
+    threads = all usable CPUs; under decode q_len = 1. `inputs: normal(s)` draws q and k so that
+    the scores have standard deviation s. Raises pydantic.ValidationError with one line a field.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    level: Literal["op"] = "op"
+    pass_: Pass = Field("forward", alias="pass")
+    batch: Size = Field(1, ge=1)
+    heads: Size = Field(1, ge=1)
+    kv_heads: Size = Field(ge=1)
+    q_len: Size = Field(ge=1)
+    kv_len: Size = Field(ge=1)
+    head_dim: Size = Field(64, ge=1)
+    v_head_dim: Size = Field(ge=1)
+    mask: str = "none"
+    bias: Literal["none", "alibi", "random"] = "none"
+    dtype: Dtype = "float32"
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: Size = Field(ge=1)
+    compile: StrictBool = False
+    scale: float = Field(gt=0)
+    inputs: str = "normal(2)"
+    seed: StrictInt = Field(0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        filled = {name: value for name, value in given.items() if value is not None}
+        if filled.get("pass", filled.get("pass_")) == "decode":
+            filled.setdefault("q_len", 1)
+        if "mask" in filled:
+            filled["mask"] = str(MaskSpec.parse(str(filled["mask"])))
+        filled.setdefault("threads", usable_cpus())
+        head_dim = filled.setdefault("head_dim", 64)
+        for name, source in (("kv_heads", "heads"), ("kv_len", "q_len")):
+            filled.setdefault(name, filled.get(source, 1))
+        filled.setdefault("v_head_dim", head_dim)
+        if isinstance(head_dim, int) and head_dim > 0:
+            filled.setdefault("scale", head_dim**-0.5)
+        return filled
+
+    @model_validator(mode="after")
+    def _agree(self) -> Workload:
+        if self.heads % self.kv_heads:
+            divisors = [str(n) for n in range(1, self.heads + 1) if self.heads % n == 0]
+            raise WorkloadError(
+                f"kv_heads must divide heads: heads={self.heads}, kv_heads={self.kv_heads}; "
+                f"use {', '.join(divisors[:-1])}{' or ' if divisors[1:] else ''}{divisors[-1]}"
+            )
+        if self.pass_ == "decode" and self.q_len != 1:
+            raise WorkloadError(
+                f"decode takes one query: q_len={self.q_len}; leave q_len out and sweep kv_len"
+            )
+        packed = self.mask_spec.packed
+        if packed is not None and (self.q_len != self.kv_len or packed > self.q_len):
+            raise WorkloadError(
+                f"packed({packed}) needs q_len = kv_len >= {packed}: q_len={self.q_len}, "
+                f"kv_len={self.kv_len}; make both lengths equal and at least {packed}"
+            )
+        if not _INPUTS.fullmatch(self.inputs) or self.logit_std <= 0:
+            raise WorkloadError(
+                f"inputs: cannot read {self.inputs!r}; write normal(s) with the standard "
+                "deviation of the scores, as in normal(2)"
+            )
+        return self
+
+    @property
+    def mask_spec(self) -> MaskSpec:
+        """The mask's text, read."""
+        return MaskSpec.parse(self.mask)
+
+    @property
+    def logit_std(self) -> float:
+        """Standard deviation of the scores that the inputs are drawn for."""
+        match = _INPUTS.fullmatch(self.inputs)
+        try:
+            return float(match["std"]) if match else 0.0
+        except ValueError:
+            return 0.0
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The dtype of q, k and v."""
+        return {
+            "float32": torch.float32,
+            "bfloat16": torch.bfloat16,
+            "float16": torch.float16,
+            "float64": torch.float64,
+        }[self.dtype]
+
+    @property
+    def has_gradients(self) -> bool:
+        """True when the pass computes gradients."""
+        return self.pass_ in ("backward", "forward+backward")
+
+    def build_mask(self, device: torch.device | str | None = None) -> Mask:
+        """The mask of this workload, with its bias, on `device` (its own when left out)."""
+        return Mask(
+            self.mask_spec,
+            self.q_len,
+            self.kv_len,
+            batch=self.batch,
+            heads=self.heads,
+            bias=self.bias,
+            seed=self.seed,
+            device=self.device if device is None else device,
+        )
+
+    def flops(self) -> int:
+        """Algorithmic FLOPs: 2 (D + Dv) a pair forward, 2.5 times that backward.
+
+        The field's convention (FlashAttention's benchmarks); pairs counts attended ones only.
+        """
+        forward = 2 * (self.head_dim + self.v_head_dim) * self.build_mask("cpu").pairs()
+        factor = {"forward": 1.0, "decode": 1.0, "backward": 2.5, "forward+backward": 3.5}
+        return round(factor[self.pass_] * forward)
+
+    def input_bytes(self) -> int:
+        """Bytes of q, k and v."""
+        queries = self.heads * self.q_len * self.head_dim
+        keys = self.kv_heads * self.kv_len * (self.head_dim + self.v_head_dim)
+        return self.batch * (queries + keys) * self.torch_dtype.itemsize
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every field by the name it has in YAML and in records."""
+        return self.model_dump(by_alias=True)
+
+    def __str__(self) -> str:
+        """The fields a reader tells workloads apart by, those at their usual value left out."""
+        text = f"{self.pass_} B{self.batch} H{self.heads}"
+        text += f"/{self.kv_heads}" if self.kv_heads != self.heads else ""
+        text += f" L{self.q_len}" if self.pass_ != "decode" else ""
+        text += f" kv{self.kv_len}" if self.kv_len != self.q_len else ""
+        text += f" D{self.head_dim}"
+        text += f" Dv{self.v_head_dim}" if self.v_head_dim != self.head_dim else ""
+        text += f" {self.mask} {self.dtype} {self.device}"
+        text += f" bias={self.bias}" if self.bias != "none" else ""
+        text += f" threads={self.threads}" if self.threads != usable_cpus() else ""
+        return text + (" compiled" if self.compile else "")
+
+
+@dataclass(frozen=True)
+class VariantSpec:
+    """A variant's name and the parameters that differ from their defaults, in field order."""
+
+    name: str
+    params: tuple[tuple[str, Any], ...] = ()
+
+    def __str__(self) -> str:
+        inside = ", ".join(f"{name}={value}" for name, value in self.params)
+        return f"{self.name}({inside})" if inside else self.name
+
+
+@dataclass(frozen=True)
+class Case:
+    """One variant on one workload."""
+
+    variant: VariantSpec
+    workload: Workload
+
+    @property
+    def id(self) -> str:
+        """A hash of the content: the same case has the same id in every run."""
+        return content_hash([self.variant.name, dict(self.variant.params), self.workload.as_dict()])
+
+
+def content_hash(content: Any) -> str:
+    """12 hexadecimal digits of the SHA-256 of the content as canonical JSON."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,9 @@
+"""The variants that ship with attnbench: importing this package registers every module of it."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
