@@ -1,0 +1,12 @@
+"""Devices: one protocol, one file a device."""
+
+from harness.device.cpu import CpuDevice
+from harness.device.cuda import CudaDevice
+from harness.device.protocol import Device, Profile, Timing
+
+__all__ = ["CpuDevice", "CudaDevice", "Device", "Profile", "Timing", "device_named"]
+
+
+def device_named(kind: str) -> Device:
+    """The device of a workload: `cpu` or `cuda`."""
+    return CudaDevice() if kind == "cuda" else CpuDevice()
