@@ -50,9 +50,13 @@ class MaskSpec:
     def __str__(self) -> str:
         terms = ["causal"] if self.causal else []
         terms += [f"window({self.window})"] if self.window is not None else []
-        terms += [f"padding({self.padding:g})"] if self.padding is not None else []
+        terms += [f"padding({_digits(self.padding)})"] if self.padding is not None else []
         terms += [f"packed({self.packed})"] if self.packed is not None else []
         return "+".join(terms) or "none"
+
+
+def _digits(fraction: float) -> str:
+    return repr(fraction).removesuffix(".0")  # every digit, so that the text reads back equal
 
 
 def _argument(text: str, term: str, name: str, argument: str | None) -> int | float | bool:
@@ -170,27 +174,38 @@ class Mask:
 
     @cached_property
     def _dense(self) -> Tensor:
-        keys = torch.arange(self.kv_len, device=self.device)
-        seen = (keys >= self.start[..., None]) & (keys < self.stop[..., None])
-        return seen[:, None]
+        return self.dense_block(slice(None), slice(None))
 
     def dense(self) -> Tensor:
         """(B', 1, R, kv_len) bool, True = attend; built once and kept."""
         return self._dense
 
+    def dense_block(self, rows: slice, keys: slice) -> Tensor:
+        """`dense()[:, :, rows, keys]`, built from the intervals of these rows alone."""
+        positions = torch.arange(self.kv_len, device=self.device)[keys]
+        start, stop = self.start[:, rows, None], self.stop[:, rows, None]
+        return ((positions >= start) & (positions < stop))[:, None]
+
     @cached_property
     def bias(self) -> Tensor | None:
         """(1, H, R, kv_len) float32 added to the scores, or None."""
-        if self.bias_kind == "none":
-            return None
         if self.bias_kind == "random":
             generator = torch.Generator().manual_seed(self.seed + 7919)
             shape = (1, self.heads, self.q_len, self.kv_len)
             whole = torch.randn(shape, generator=generator)
             return whole[:, :, self.rows.cpu()].to(self.device)
+        return self.bias_block(slice(None), slice(None))
+
+    def bias_block(self, rows: slice, keys: slice) -> Tensor | None:
+        """`bias[:, :, rows, keys]`; alibi is computed for these alone, random is cut out."""
+        if self.bias_kind == "none":
+            return None
+        if self.bias_kind == "random":
+            whole = self.bias
+            return None if whole is None else whole[:, :, rows, keys]
         slopes = 2.0 ** (-8.0 * torch.arange(1, self.heads + 1, device=self.device) / self.heads)
-        keys = torch.arange(self.kv_len, device=self.device)
-        distance = (self.rows[:, None] + self.kv_len - self.q_len - keys).abs()
+        positions = torch.arange(self.kv_len, device=self.device)[keys]
+        distance = (self.rows[rows, None] + self.kv_len - self.q_len - positions).abs()
         return -slopes[None, :, None, None] * distance
 
     def softmax(self, scores: Tensor) -> Tensor:

@@ -1,0 +1,80 @@
+"""torch FlexAttention, compiled, with the blocks that are wholly masked skipped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+
+from harness import Attention, Cost, Mask, Workload, register
+from variants.softmax import SoftmaxFamily
+
+
+@register("flex")
+@dataclass(frozen=True)
+class Flex(SoftmaxFamily):
+    """torch.nn.attention.flex_attention under torch.compile (Dong et al. 2024, arXiv:2412.05496).
+
+    The mask is a block mask, the bias a score modification. Compilation happens in the first
+    call; past torch's limit of recompilations it raises, and never runs eagerly instead.
+    """
+
+    grouped: ClassVar[bool] = True
+
+    def prepare(self, workload: Workload, mask: Mask) -> Attention:
+        """Build the block mask; the compiled function is made here, compiled at the first call."""
+        compiled: Any = torch.compile(flex_attention, dynamic=False, fullgraph=True)
+        options = {
+            "block_mask": None if mask.is_full else _block_mask(mask),
+            "score_mod": None if mask.bias is None else _score_mod(mask.bias),
+            "scale": workload.scale,
+            "enable_gqa": workload.heads != workload.kv_heads,
+        }
+
+        def call(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            out: Tensor = compiled(q, k, v, **options)
+            return out
+
+        return call
+
+    def unsupported(self, workload: Workload) -> str | None:
+        """torch's FlexAttention has no backward on the CPU."""
+        if workload.device == "cpu" and workload.has_gradients:
+            return "FlexAttention has no backward on the CPU; use pass forward or decode"
+        return None
+
+    def expected_kernels(self, workload: Workload) -> tuple[str, ...]:
+        """The compiled kernel's name."""
+        return ("flex_attention",)
+
+    def cost(self, workload: Workload) -> Cost:
+        """Time grows with the square of the length, memory with the length."""
+        return Cost(time_growth=2.0, memory_growth=1.0)
+
+
+def _block_mask(mask: Mask) -> BlockMask:
+    offset, start, stop = mask.kv_len - mask.q_len, mask.start, mask.stop
+
+    def causal(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        return i + offset >= j
+
+    def interval(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        return (j >= start[0, i]) & (j < stop[0, i])
+
+    def interval_of_sequence(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        return (j >= start[b, i]) & (j < stop[b, i])
+
+    batch = mask.batch if len(start) > 1 else None
+    several = interval if batch is None else interval_of_sequence
+    rule = causal if mask.is_causal else several
+    return create_block_mask(rule, batch, None, mask.q_len, mask.kv_len, device=str(mask.device))
+
+
+def _score_mod(bias: Tensor) -> Any:
+    def add_bias(score: Tensor, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        return score + bias[0, h, i, j]
+
+    return add_bias
