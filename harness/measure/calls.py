@@ -1,0 +1,133 @@
+"""A variant bound to a workload: what is prepared, what is timed, what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.device import Device
+from harness.mask import Mask
+from harness.variant import AttentionOp
+from harness.workload import Workload
+
+
+@dataclass(frozen=True)
+class Produced:
+    """What one call gave: the output, and the gradients of q, k and v where the pass has them."""
+
+    output: Tensor | None
+    gradients: tuple[Tensor, ...] = ()
+
+
+@dataclass
+class Buffers:
+    """q, k, v and the gradient of the output: one set, which every variant of a block reads."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    output_gradient: Tensor | None = None
+
+    def write(self, inputs: tuple[Tensor, ...], output_gradient: Tensor | None = None) -> None:
+        """Copy new values in; addresses stay."""
+        with torch.no_grad():
+            for buffer, values in zip((self.q, self.k, self.v), inputs, strict=True):
+                buffer.copy_(values)
+            if self.output_gradient is not None and output_gradient is not None:
+                self.output_gradient.copy_(output_gradient)
+
+
+def make_buffers(
+    workload: Workload, inputs: tuple[Tensor, ...], output_gradient: Tensor | None = None
+) -> Buffers:
+    """Buffers that hold copies of these values, with gradients where the pass asks for them."""
+    q, k, v = (tensor.clone().requires_grad_(workload.has_gradients) for tensor in inputs)
+    gradient = None if output_gradient is None else output_gradient.clone()
+    return Buffers(q, k, v, gradient)
+
+
+@dataclass
+class Call:
+    """One variant on one workload, ready to be called on `buffers`."""
+
+    op: AttentionOp
+    workload: Workload
+    buffers: Buffers
+    attend: Callable[..., Any]
+    parameters: tuple[Tensor, ...] = ()
+    _kept: Any = field(default=None, repr=False)
+
+    def before(self) -> None:
+        """What the pass needs and does not time: backward's forward, a decode state's prefill."""
+        b = self.buffers
+        if self.workload.pass_ == "backward":
+            self._kept = self.attend(b.q, b.k, b.v)
+        elif self.workload.pass_ == "decode" and _keeps_state(self.op):
+            self._kept = self.op.prefill(b.k[:, :, :-1], b.v[:, :, :-1])  # type: ignore[attr-defined]
+
+    def run(self) -> Any:
+        """The call that is timed."""
+        b = self.buffers
+        if self.workload.pass_ == "backward":
+            return self._gradients(self._kept)
+        if self.workload.pass_ == "forward+backward":
+            output = self.attend(b.q, b.k, b.v)
+            return output, self._gradients(output)
+        with torch.no_grad():
+            if self._kept is not None:
+                return self.op.step(b.q, b.k[:, :, -1:], b.v[:, :, -1:], self._kept)  # type: ignore[attr-defined]
+            return self.attend(b.q, b.k, b.v)
+
+    def produced(self, result: Any) -> Produced:
+        """What `run` returned, told apart into output and gradients."""
+        if self.workload.pass_ == "backward":
+            return Produced(self._kept.detach(), result[:3])
+        if self.workload.pass_ == "forward+backward":
+            return Produced(result[0].detach(), result[1][:3])
+        return Produced(result)
+
+    def _gradients(self, output: Tensor) -> tuple[Tensor, ...]:
+        b = self.buffers
+        return torch.autograd.grad(
+            output,
+            (b.q, b.k, b.v, *self.parameters),
+            b.output_gradient,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+
+
+def prepare(op: AttentionOp, workload: Workload, mask: Mask, buffers: Buffers) -> Call:
+    """Bind a variant: its own `prepare`, heads repeated where it takes none grouped, compiling."""
+    attend: Callable[..., Any] = op.prepare(workload, mask)
+    parameters: tuple[Tensor, ...] = ()
+    if isinstance(attend, nn.Module):
+        attend = attend.to(device=workload.device, dtype=workload.torch_dtype)
+        parameters = tuple(attend.parameters()) if workload.has_gradients else ()
+    if workload.kv_heads != workload.heads and not op.grouped:
+        attend = _repeating(attend, workload.heads // workload.kv_heads)
+    if workload.compile:
+        attend = torch.compile(attend, dynamic=False)
+    return Call(op, workload, buffers, attend, parameters)
+
+
+def once(call: Call, device: Device) -> tuple[Produced, float, float]:
+    """One call with its device's and host's seconds; the untimed part is run before it."""
+    call.before()
+    timing = device.time(call.run)
+    return call.produced(timing.result), timing.seconds, timing.host_s
+
+
+def _keeps_state(op: AttentionOp) -> bool:
+    return hasattr(op, "prefill") and hasattr(op, "step")
+
+
+def _repeating(attend: Callable[..., Any], times: int) -> Callable[..., Any]:
+    def repeated(q: Tensor, k: Tensor, v: Tensor) -> Any:
+        return attend(q, k.repeat_interleave(times, 1), v.repeat_interleave(times, 1))
+
+    return repeated

@@ -1,0 +1,20 @@
+"""Exceptions that a variant raised, as the status of its record."""
+
+from __future__ import annotations
+
+import torch
+from torch._dynamo.exc import FailOnRecompileLimitHit
+
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate")
+
+
+def status_of(error: BaseException) -> str:
+    """`oom`, `fallback` or `error`.
+
+    The CPU allocator says in a plain RuntimeError that memory is out.
+    """
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return "oom"
+    if isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY):
+        return "oom"
+    return "fallback" if isinstance(error, FailOnRecompileLimitHit) else "error"

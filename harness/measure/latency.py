@@ -1,0 +1,145 @@
+"""The race: every variant once a round, in random order, on new values in the same buffers."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from harness import statistics
+from harness.device import Device
+from harness.measure.calls import Call, Produced
+from harness.measure.faults import status_of
+
+WARMUP_LEAST, WARMUP_MOST, WARMUP_S = 3, 50, 1.0
+SETTLED = 1.1
+"""Warm-up ends when each variant's latest time is within 10% of the best of its last ones."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When a race ends: margin and alpha of this launch, seconds it may take."""
+
+    margin: float
+    alpha: float
+    budget_s: float
+
+
+@dataclass
+class Entrant:
+    """One variant in a race, with every sample it gave, in order."""
+
+    name: str
+    call: Call
+    rounds: list[float] = field(default_factory=list)
+    host: list[float] = field(default_factory=list)
+    warmup: list[float] = field(default_factory=list)
+    fault: tuple[str, str] | None = None
+    """(status, reason) of what took it out of the race."""
+    decided: bool = False
+
+
+@dataclass
+class Race:
+    """Runs entrants against the first of them, the baseline (when `has_baseline`).
+
+    refill(draw) writes new values into the shared buffers; check(entrant, produced, draw) gives
+    the reason why a timed output is wrong; running(index) names the entrant about to be called,
+    and -1 when none is.
+    """
+
+    entrants: Sequence[Entrant]
+    device: Device
+    rules: Rules
+    refill: Callable[[int], None]
+    check: Callable[[Entrant, Produced, int], str | None]
+    running: Callable[[int], None]
+    has_baseline: bool
+    controls: frozenset[str]
+    draws: int
+    seed: int = 0
+
+    def run(self) -> None:
+        """Warm up, then rounds until every verdict is in or the budget is spent."""
+        order = random.Random(self.seed)
+        self._warm_up(order)
+        begin, rounds, next_look = time.perf_counter(), 0, statistics.FIRST_LOOK
+        while self._open():
+            self._round(order, timed=True, number=rounds)
+            rounds += 1
+            spent = time.perf_counter() - begin
+            if rounds == next_look:
+                self._look()
+                next_look *= 2
+            if rounds >= statistics.FIRST_LOOK and spent > self.rules.budget_s:
+                break
+            if spent > 4 * self.rules.budget_s:
+                break
+
+    def _warm_up(self, order: random.Random) -> None:
+        begin = time.perf_counter()
+        for number in range(WARMUP_MOST):
+            self._round(order, timed=False, number=number)
+            enough = number + 1 >= WARMUP_LEAST
+            if enough and (self._settled() or time.perf_counter() - begin > WARMUP_S):
+                return
+
+    def _settled(self) -> bool:
+        recent = [entrant.warmup[-WARMUP_LEAST:] for entrant in self._active()]
+        return all(times[-1] <= SETTLED * min(times) for times in recent)
+
+    def _active(self) -> list[Entrant]:
+        return [e for e in self.entrants if e.fault is None and not e.decided]
+
+    def _open(self) -> bool:
+        """True while someone other than the baseline and its copy is still undecided."""
+        waiting = [e for e in self._active() if e.name not in self.controls]
+        if self.has_baseline:
+            waiting = [e for e in waiting if e is not self.entrants[0]]
+            waiting = waiting or [e for e in self._active()[1:] if len(self.entrants) == 2]
+            return bool(waiting) and self.entrants[0].fault is None
+        return bool(waiting)
+
+    def _round(self, order: random.Random, *, timed: bool, number: int) -> None:
+        draw = order.randrange(self.draws)
+        indices = [i for i, e in enumerate(self.entrants) if e.fault is None and not e.decided]
+        order.shuffle(indices)
+        for index in indices:
+            self.refill(draw)
+            # Every variant is checked in its first rounds, and at random ones ever after.
+            checked = number < 2 or order.random() < 1 / 16
+            self._once(index, draw, timed=timed, checked=checked)
+
+    def _once(self, index: int, draw: int, *, timed: bool, checked: bool) -> None:
+        entrant = self.entrants[index]
+        self.running(index)
+        try:
+            entrant.call.before()
+            self.device.flush_cache()
+            timing = self.device.time(entrant.call.run)
+        except Exception as error:  # a variant that raises costs only itself
+            entrant.fault = (status_of(error), f"{type(error).__name__}: {error}")
+            return
+        finally:
+            self.running(-1)
+        (entrant.rounds if timed else entrant.warmup).append(timing.seconds)
+        if timed and timing.host_s != timing.seconds:
+            entrant.host.append(timing.host_s)
+        if checked:
+            reason = self.check(entrant, entrant.call.produced(timing.result), draw)
+            if reason is not None:
+                entrant.fault = ("incorrect", f"a timed call was wrong: {reason}")
+
+    def _look(self) -> None:
+        if not self.has_baseline:
+            for entrant in self._active():
+                entrant.decided = len(entrant.rounds) >= 4 * statistics.FIRST_LOOK
+            return
+        for entrant in self._active()[1:]:
+            seen = statistics.last_look(
+                statistics.log_ratios(entrant.rounds, self.entrants[0].rounds), self.rules.alpha
+            )
+            if seen is not None:
+                verdict = statistics.judge(seen.estimate, seen.low, seen.high, self.rules.margin)
+                entrant.decided = verdict != "undecided"

@@ -1,0 +1,160 @@
+"""The truth of a block: a definition in float64, and the error it makes in the case's dtype.
+
+Computed once a block for each definition, on all query rows up to 4096 and on one row of each
+64-row tile and the last beyond: rows do not depend on each other, and an output gradient that is
+zero elsewhere makes dK and dV exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from harness.inputs import make_inputs, make_output_gradient
+from harness.mask import Mask
+from harness.measure.norms import gradient_error, relative_error, row_errors
+from harness.reference import softmax_attention
+from harness.workload import Workload
+
+ALL_ROWS = 4096
+TILE = 64
+CHUNK_SCORES = 1 << 24
+"""Scores that a definition holds at once (128 MiB in float64): longer inputs go by row chunks."""
+
+Definition = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The definition in float64 on the judged rows, and its own error in the case's dtype.
+
+    output (B, H, R, Dv); gradients of q (B, H, R, D), k and v (B, Hkv, Lkv, .); softmax: output
+    of softmax attention, for the deviation. own_*: what the definition itself makes in the
+    case's dtype: over the tensor, at the worst row, at the worst (batch, head) of a gradient.
+    """
+
+    rows: Tensor
+    judged: Tensor
+    output: Tensor
+    gradients: tuple[Tensor, ...]
+    softmax: Tensor
+    largest_v: float
+    own_error: float
+    own_row_error: float
+    own_gradient_error: float
+
+
+def judged_rows(workload: Workload, rowwise: bool) -> Tensor:
+    """Positions of the query rows that are judged."""
+    if workload.q_len <= ALL_ROWS or not rowwise:
+        return torch.arange(workload.q_len)
+    spread = torch.Generator().manual_seed(workload.seed)
+    tiles = torch.arange(0, workload.q_len, TILE)
+    inside = torch.randint(0, TILE, tiles.shape, generator=spread)
+    rows = torch.minimum(tiles + inside, torch.tensor(workload.q_len - 1))
+    return torch.unique(torch.cat([rows, torch.tensor([workload.q_len - 1])]))
+
+
+def softmax_rows(workload: Workload, rowwise: bool = True, draw: int = 0) -> Tensor:
+    """Softmax attention in float64 on the judged rows: what the deviation is measured from."""
+    mask = workload.build_mask().take(judged_rows(workload, rowwise))
+    asked = Asked(workload, mask, make_inputs(workload, draw), None, True)
+    return run_definition(softmax_attention, asked, torch.float64)[0]
+
+
+def truth_of(
+    definition: Definition, workload: Workload, softmax: Tensor, *, rowwise: bool, draw: int = 0
+) -> Truth:
+    """Run a definition in float64 and in the case's dtype on the seeded inputs of a workload."""
+    rows = judged_rows(workload, rowwise)
+    mask = workload.build_mask().take(rows)
+    inputs = make_inputs(workload, draw)
+    upstream = None
+    if workload.has_gradients:
+        upstream = make_output_gradient(workload, rows, draw)[:, :, rows.to(workload.device)]
+    asked = Asked(workload, mask, inputs, upstream, rowwise)
+    exact, gradients = run_definition(definition, asked, torch.float64)
+    own, own_gradients = run_definition(definition, asked, workload.torch_dtype)
+    judged = mask.judged[:, None, :, None]
+    return Truth(
+        rows=rows,
+        judged=judged,
+        output=exact,
+        gradients=gradients,
+        softmax=softmax,
+        largest_v=float(inputs[2].abs().max()),
+        own_error=relative_error(own, exact, judged),
+        own_row_error=float(row_errors(own, exact, judged).max()),
+        own_gradient_error=gradient_error(own_gradients, gradients),
+    )
+
+
+def save(truth: Truth, path: Path) -> None:
+    """Write a truth to disk, for the probes of its block."""
+    torch.save(vars(truth), path)
+
+
+def load(path: Path) -> Truth:
+    """Read a truth that `save` wrote."""
+    return Truth(**torch.load(path, weights_only=True))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a definition is run on: query rows, inputs, and the output's gradient at those rows."""
+
+    workload: Workload
+    mask: Mask
+    inputs: tuple[Tensor, ...]
+    upstream: Tensor | None
+    rowwise: bool
+
+    def chunk(self) -> int:
+        """Rows that are run at once."""
+        per_row = self.workload.batch * self.workload.heads * self.workload.kv_len
+        return max(1, CHUNK_SCORES // per_row) if self.rowwise else len(self.mask.rows)
+
+
+def run_definition(
+    definition: Definition, asked: Asked, dtype: torch.dtype
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Output (B, H, R, Dv) of a definition in a dtype, and its gradients of q, k and v."""
+    q, k, v = (tensor.to(dtype) for tensor in asked.inputs)
+    rows, step = asked.mask.rows, asked.chunk()
+    outputs: list[Tensor] = []
+    sums: list[Tensor] = []
+    for at in range(0, len(rows), step):
+        part = rows[at : at + step]
+        leaves = [tensor.detach().requires_grad_() for tensor in (q[:, :, part], k, v)]
+        with torch.set_grad_enabled(asked.upstream is not None):
+            output = _defined(definition, leaves, asked.mask.take(part), asked.workload)
+        outputs.append(output.detach())
+        if asked.upstream is not None:
+            upstream = asked.upstream[:, :, at : at + step].to(dtype)
+            grads = torch.autograd.grad(
+                output, leaves, upstream, allow_unused=True, materialize_grads=True
+            )
+            sums = _accumulate(sums, grads)
+    return torch.cat(outputs, 2), tuple(sums)
+
+
+def _defined(
+    definition: Definition, leaves: list[Tensor], mask: Mask, workload: Workload
+) -> Tensor:
+    q, k, v = leaves
+    times = workload.heads // workload.kv_heads
+    if times > 1:
+        k, v = k.repeat_interleave(times, 1), v.repeat_interleave(times, 1)
+    return definition(q, k, v, mask=mask, scale=workload.scale)
+
+
+def _accumulate(sums: list[Tensor], grads: tuple[Tensor, ...]) -> list[Tensor]:
+    wide = torch.promote_types(grads[0].dtype, torch.float32)
+    dq, dk, dv = (grad.to(wide) for grad in grads)
+    if not sums:
+        return [dq, dk, dv]
+    return [torch.cat([sums[0], dq], 2), sums[1] + dk, sums[2] + dv]

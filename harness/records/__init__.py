@@ -1,0 +1,18 @@
+"""Records: their schema, the append-only store, and the frame that everything is read through."""
+
+from harness.records.frame import COLUMNS, controls, load, samples
+from harness.records.schema import SCHEMA, CaseRecord, ControlRecord
+from harness.records.store import Store, read_manifest, read_records
+
+__all__ = [
+    "COLUMNS",
+    "SCHEMA",
+    "CaseRecord",
+    "ControlRecord",
+    "Store",
+    "controls",
+    "load",
+    "read_manifest",
+    "read_records",
+    "samples",
+]

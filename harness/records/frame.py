@@ -1,0 +1,185 @@
+"""From records to a pandas frame: one row a case, every statistic computed on reading."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness import statistics
+from harness.records.schema import CaseRecord, ControlRecord, Launch
+from harness.records.store import read_manifest, read_records
+
+Row = dict[str, Any]
+
+COLUMNS = (
+    "run machine suite case_id block_id variant variant_name family level pass batch heads kv_heads "
+    "q_len kv_len head_dim v_head_dim mask bias dtype device threads compile inputs seed scale "
+    "status reason latency_s latency_low_s latency_high_s ratio ratio_low ratio_high verdict "
+    "is_baseline rounds launches peak_bytes output_bytes rss_peak_bytes memory_ratio memory_verdict "
+    "error error_bound gradient_error gradient_error_bound checked_against deviation first_call_s "
+    "prepare_s flops flops_per_s kernels"
+).split()
+
+
+def load(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
+    """Read runs into a frame with the columns COLUMNS, one row a case.
+
+    Seconds, bytes and FLOPs by the unit in the name; ratio is latency over the latency of the
+    block's baseline. What was not measured is missing, never 0. Raises RunError for a folder
+    that is no run.
+    """
+    rows: list[Row] = []
+    for folder in _folders(paths):
+        manifest = read_manifest(folder)
+        records = [r for r in read_records(folder) if isinstance(r, CaseRecord)]
+        for block in _by_block(records).values():
+            baseline = next((r for r in block if r.is_baseline and r.status == "ok"), None)
+            compared = sum(not r.is_baseline for r in block)
+            rules = _rules(manifest, compared)
+            rows += [_row(manifest, record, baseline, rules) for record in block]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def controls(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
+    """One row a block: what the race says of two copies of the baseline."""
+    rows: list[Row] = []
+    for folder in _folders(paths):
+        manifest = read_manifest(folder)
+        records = list(read_records(folder))
+        baselines = {
+            r.block_id: r.launches for r in records if isinstance(r, CaseRecord) and r.is_baseline
+        }
+        for record in records:
+            if isinstance(record, ControlRecord) and record.block_id in baselines:
+                found = _ratio(record.launches, baselines[record.block_id], _rules(manifest, 1))
+                rows.append({"run": manifest["run"], "block_id": record.block_id, **found})
+    return pd.DataFrame(
+        rows, columns=["run", "block_id", "verdict", "ratio", "ratio_low", "ratio_high", "rounds"]
+    )
+
+
+def samples(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
+    """Every sample, one row each: run, case_id, variant, launch, phase, index, seconds.
+
+    phase is `warmup` or `round`; the copy of the baseline has the variant `control`.
+    """
+    rows: list[Row] = []
+    for folder in _folders(paths):
+        run = read_manifest(folder)["run"]
+        for record in read_records(folder):
+            case = isinstance(record, CaseRecord)
+            named = {
+                "run": run,
+                "block_id": record.block_id,
+                "case_id": record.case_id if isinstance(record, CaseRecord) else None,
+                "variant": record.variant.text if isinstance(record, CaseRecord) else "control",
+            }
+            assert case or isinstance(record, ControlRecord)
+            for number, launch in enumerate(record.launches):
+                for phase, times in (("warmup", launch.warmup_s), ("round", launch.rounds_s)):
+                    rows += [
+                        {**named, "launch": number, "phase": phase, "index": i, "seconds": s}
+                        for i, s in enumerate(times)
+                    ]
+    columns = ["run", "block_id", "case_id", "variant", "launch", "phase", "index", "seconds"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _folders(paths: Iterable[Path | str] | Path | str) -> list[Path]:
+    return [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
+
+
+def _rules(manifest: Mapping[str, Any], compared: int) -> Row:
+    measure = manifest["suite"]["measure"]
+    share = max(1, compared) if measure["familywise"] else 1
+    return {"margin": measure["margin"], "alpha": measure["alpha"] / measure["launches"] / share}
+
+
+def _by_block(records: Sequence[CaseRecord]) -> dict[str, list[CaseRecord]]:
+    blocks: dict[str, list[CaseRecord]] = {}
+    for record in records:
+        blocks.setdefault(record.block_id, []).append(record)
+    return blocks
+
+
+def _row(
+    manifest: Mapping[str, Any], record: CaseRecord, baseline: CaseRecord | None, rules: Row
+) -> Row:
+    row: Row = {
+        "run": manifest["run"],
+        "machine": manifest["machine_name"],
+        "suite": manifest["suite"]["name"],
+        "case_id": record.case_id,
+        "block_id": record.block_id,
+        "variant": record.variant.text,
+        "variant_name": record.variant.name,
+        "family": record.variant.family,
+        **record.workload,
+        "status": record.status,
+        "reason": record.reason,
+        "is_baseline": record.is_baseline,
+        "flops": record.flops,
+    }
+    if record.probe is not None:
+        row |= record.probe.model_dump(exclude={"kernels"})
+        row["kernels"] = "; ".join(record.probe.kernels)
+    if record.numerics is not None:
+        row |= record.numerics.model_dump()
+    if record.launches:
+        row |= _latency(record.launches, rules["alpha"])
+        row["flops_per_s"] = record.flops / row["latency_s"]
+    if baseline is not None and record is not baseline and record.launches:
+        row |= _ratio(record.launches, baseline.launches, rules) | _memory(record, baseline, rules)
+    elif record is baseline:
+        row |= {"ratio": 1.0}
+    return {name: row.get(name) for name in COLUMNS}
+
+
+def _latency(launches: Sequence[Launch], alpha: float) -> Row:
+    found = [statistics.location(launch.rounds_s, alpha) for launch in launches]
+    lows = [low for _, low, _ in found if low is not None]
+    highs = [high for _, _, high in found if high is not None]
+    whole = len(lows) == len(found)
+    return {
+        "latency_s": float(np.median([middle for middle, _, _ in found])),
+        "latency_low_s": min(lows) if whole else None,
+        "latency_high_s": max(highs) if whole else None,
+        "rounds": sum(len(launch.rounds_s) for launch in launches),
+        "launches": len(launches),
+    }
+
+
+def _ratio(launches: Sequence[Launch], baselines: Sequence[Launch], rules: Row) -> Row:
+    """The ratio of paired rounds with its interval; without one while there are too few."""
+    pairs = [
+        statistics.log_ratios(a.rounds_s, b.rounds_s)
+        for a, b in zip(launches, baselines, strict=False)
+    ]
+    looks = [statistics.last_look(values, rules["alpha"]) for values in pairs]
+    taken = [seen for seen in looks if seen is not None]
+    rounds = sum(len(values) for values in pairs)
+    combined = statistics.combine(taken, rules["margin"]) if len(taken) == len(pairs) else None
+    if combined is None:
+        middle = float(np.median([float(np.median(values)) for values in pairs]))
+        return {"ratio": math.exp(middle), "verdict": "undecided", "rounds": rounds}
+    return {
+        "ratio": math.exp(combined.estimate),
+        "ratio_low": math.exp(combined.low),
+        "ratio_high": math.exp(combined.high),
+        "verdict": combined.verdict,
+        "rounds": rounds,
+    }
+
+
+def _memory(record: CaseRecord, baseline: CaseRecord, rules: Row) -> Row:
+    if record.probe is None or baseline.probe is None or not baseline.probe.peak_bytes:
+        return {}
+    ratio = record.probe.peak_bytes / baseline.probe.peak_bytes
+    edge = 1 + rules["margin"]
+    verdict = "smaller" if ratio < 1 / edge else "larger" if ratio > edge else "same"
+    return {"memory_ratio": ratio, "memory_verdict": verdict}

@@ -1,0 +1,142 @@
+"""A run's folder: a manifest, append-only records, and a lock that keeps two writers apart."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from harness.errors import RunError
+from harness.records.schema import SCHEMA, CaseRecord, ControlRecord
+
+MANIFEST, RECORDS, ASIDE = "manifest.json", "records.jsonl", "records.set-aside.jsonl"
+Record = CaseRecord | ControlRecord
+
+
+class Store:
+    """The one writer of a run's folder; use it as a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock: FileLock | None = None
+
+    def __enter__(self) -> Store:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            probe = self.folder / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise RunError(
+                f"--out {self.folder}: cannot be written ({error.strerror}); name another folder"
+            ) from error
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(
+                f"{self.folder}: another run is writing here; wait for it or name another --out"
+            ) from None
+        self._lock = lock
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Write the manifest whole, or not at all."""
+        _replace(self.folder / MANIFEST, json.dumps(manifest, indent=1, default=str) + "\n")
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Append the records of one block in one write, on disk before this returns."""
+        text = "".join(_line(record) for record in records)
+        with (self.folder / RECORDS).open("ab") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def keep_whole_blocks(self, expected: Mapping[str, frozenset[str]]) -> set[str]:
+        """Set the lines of incomplete blocks aside; return the ids of the whole ones.
+
+        expected: block id -> ids of its cases. A torn last line, a block that lacks a case and
+        one that the suite does not have go to `records.set-aside.jsonl`.
+        """
+        found: dict[str, set[str]] = {}
+        kept: dict[str, list[str]] = {}
+        aside: list[str] = []
+        for line in _lines(self.folder / RECORDS):
+            block, case = _ids(line)
+            if block not in expected:
+                aside.append(line)
+                continue
+            kept.setdefault(block, []).append(line)
+            found.setdefault(block, set()).update({case} if case else ())
+        whole = {block for block in kept if found.get(block, set()) == expected[block]}
+        aside += [line for block, lines in kept.items() if block not in whole for line in lines]
+        if aside:
+            with (self.folder / ASIDE).open("a") as file:
+                file.writelines(line + "\n" for line in aside)
+            lines = [line for block in kept if block in whole for line in kept[block]]
+            _replace(self.folder / RECORDS, "".join(line + "\n" for line in lines))
+        return whole
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a run; raises RunError where there is none or it cannot be read."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RunError(
+            f"{folder}: not a run ({MANIFEST}: {error}); name a folder that `attnbench run` made"
+        ) from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        found = manifest.get("schema") if isinstance(manifest, dict) else type(manifest).__name__
+        raise RunError(
+            f"{path}: schema {found!r} is not {SCHEMA}; read it with the attnbench that wrote it"
+        )
+    return manifest
+
+
+def read_records(folder: Path) -> Iterator[Record]:
+    """The records of a run, in order; a torn last line is read around."""
+    for line in _lines(folder / RECORDS):
+        try:
+            content = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        kind = CaseRecord if content.get("record") == "case" else ControlRecord
+        yield kind.model_validate(content)
+
+
+def _line(record: Record) -> str:
+    return record.model_dump_json(exclude_none=True) + "\n"
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line for line in path.read_bytes().decode(errors="replace").split("\n") if line]
+    except OSError:
+        return []
+
+
+def _ids(line: str) -> tuple[str | None, str | None]:
+    try:
+        content = json.loads(line)
+        return content["block_id"], content.get("case_id")
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return None, None
+
+
+def _replace(path: Path, text: str) -> None:
+    draft = path.with_name(path.name + ".draft")
+    with draft.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

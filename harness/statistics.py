@@ -1,0 +1,197 @@
+"""Statistics of a race: pure functions on samples.
+
+A race looks at its paired log-ratios when their number has doubled. Look k uses an exact
+binomial (order-statistic) interval for the median at level alpha / (k (k + 1)); these levels sum
+to alpha, so the interval holds at whichever look the race stops. Values are medians of
+consecutive rounds where that is needed to make them independent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Verdict = Literal["faster", "slower", "same", "undecided"]
+Samples = Sequence[float] | NDArray[np.float64]
+
+FIRST_LOOK = 8
+"""Values in the first look: the fewest whose whole range is a 99% interval for the median."""
+NEAR = math.log(1.25)
+"""Beyond this log-ratio an effect is so large that single rounds decide it."""
+BATCH = 4
+"""Rounds a value near 1: medians of four AR(1) 0.5 samples are all but independent."""
+MOST_VALUES = 32
+"""Values near 1: more rounds make longer batches, not more of them."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look saw: an estimate of the median and its interval."""
+
+    number: int
+    rounds: int
+    batch: int
+    estimate: float
+    low: float
+    high: float
+
+
+@cache
+def _order(count: int, alpha: float) -> int | None:
+    """The largest r with 2 P(Binomial(count, 1/2) < r) <= alpha; None when there is none."""
+    tail, rank = 0.0, 0
+    while rank < count // 2 + 1:
+        tail += math.comb(count, rank) / 2**count
+        if 2 * tail > alpha:
+            break
+        rank += 1
+    return rank or None
+
+
+def median_interval(values: Samples, alpha: float) -> tuple[float, float] | None:
+    """Exact interval of the median of independent values at level 1 - alpha.
+
+    None when there are too few values for that level: 2 * 2**-n > alpha.
+    """
+    rank = _order(len(values), alpha)
+    if rank is None:
+        return None
+    ordered = np.sort(np.asarray(values))
+    return float(ordered[rank - 1]), float(ordered[-rank])
+
+
+def autocorrelation(values: Samples) -> float:
+    """Lag-1 autocorrelation, from the signs about the median, so that outliers do not hide it.
+
+    For a Gaussian process the correlation of signs is (2 / pi) asin(rho); that is undone here.
+    """
+    data = np.asarray(values)
+    signs = np.sign(data - np.median(data))
+    if len(signs) < 3 or not signs.any():
+        return 0.0
+    raw = float(np.sum(signs[1:] * signs[:-1]) / np.sum(signs * signs))
+    return math.sin(math.pi / 2 * max(-1.0, min(1.0, raw)))
+
+
+def batch_length(log_ratios: Samples) -> int:
+    """Consecutive rounds that make one value.
+
+    One while the estimate lies beyond 1.25x either way; otherwise max(4, rounds / 32); more
+    where the measured autocorrelation asks for it: one and a half of its integrated time.
+    """
+    rounds = len(log_ratios)
+    far = abs(float(np.median(np.asarray(log_ratios)))) > NEAR
+    length = 1 if far else max(BATCH, rounds // MOST_VALUES)
+    rho = autocorrelation(log_ratios)
+    if rho > 2 / math.sqrt(rounds):
+        length = max(length, math.ceil(1.5 * (1 + rho) / max(1 - rho, 0.05)))
+    return length
+
+
+def log_ratios(times: Sequence[float], baseline: Sequence[float]) -> NDArray[np.float64]:
+    """Log of time over the baseline's time in the same round."""
+    rounds = min(len(times), len(baseline))
+    paired: NDArray[np.float64] = np.log(np.asarray(times[:rounds]) / np.asarray(baseline[:rounds]))
+    return paired
+
+
+def batch_medians(values: Samples, length: int) -> NDArray[np.float64]:
+    """Medians of consecutive runs of `length` values; an incomplete last run is left out."""
+    whole = len(values) // length
+    return np.median(np.asarray(values)[: whole * length].reshape(whole, length), axis=1)
+
+
+def look_rounds(rounds: int) -> list[int]:
+    """When looks are taken in a race of so many rounds: 8, 16, 32, ... and at its end."""
+    taken = []
+    at = FIRST_LOOK
+    while at <= rounds:
+        taken.append(at)
+        at *= 2
+    if taken and taken[-1] != rounds:
+        taken.append(rounds)
+    return taken
+
+
+def look(values: Samples, number: int, alpha: float) -> Look | None:
+    """Look `number` at these values; None when they are too few for its level."""
+    length = batch_length(values)
+    medians = batch_medians(values, length)
+    if len(medians) < FIRST_LOOK:
+        return None
+    interval = median_interval(medians, alpha / (number * (number + 1)))
+    if interval is None:
+        return None
+    estimate = float(np.median(medians))
+    return Look(number, len(values), length, estimate, *interval)
+
+
+def last_look(values: Samples, alpha: float) -> Look | None:
+    """The look that a race of these values ended with, its predecessors counted."""
+    found, number = None, 1
+    for rounds in look_rounds(len(values)):
+        seen = look(values[:rounds], number, alpha)
+        if seen is not None:
+            found, number = seen, number + 1
+    return found
+
+
+def judge(estimate: float, low: float, high: float, margin: float) -> Verdict:
+    """The verdict of a log-ratio to the baseline with its interval.
+
+    `faster`, `slower`: the interval leaves out 0 and the estimate lies beyond the margin.
+    `same`: the interval lies inside the margin. Else `undecided`.
+    """
+    edge = math.log1p(margin)
+    if high < 0 and estimate < -edge:
+        return "faster"
+    if low > 0 and estimate > edge:
+        return "slower"
+    return "same" if -edge < low and high < edge else "undecided"
+
+
+@dataclass(frozen=True)
+class Combined:
+    """Several launches as one: the median of the estimates, the hull of the intervals."""
+
+    estimate: float
+    low: float
+    high: float
+    verdict: Verdict
+
+
+def combine(looks: Sequence[Look], margin: float) -> Combined | None:
+    """The hull of the launches' intervals; launches that disagree are `undecided`.
+
+    Each look must have been taken at alpha / launches, so that the hull holds at alpha.
+    """
+    if not looks:
+        return None
+    estimate = float(np.median([seen.estimate for seen in looks]))
+    low, high = min(seen.low for seen in looks), max(seen.high for seen in looks)
+    verdicts = {judge(seen.estimate, seen.low, seen.high, margin) for seen in looks}
+    decided = verdicts - {"undecided"}
+    whole = judge(estimate, low, high, margin)
+    return Combined(estimate, low, high, whole if len(decided) <= 1 else "undecided")
+
+
+def location(times: Samples, alpha: float) -> tuple[float, float | None, float | None]:
+    """Median of the times of one launch and its interval at 1 - alpha.
+
+    Batched where there are rounds enough; single rounds below that; absent below eight.
+    """
+    data = np.log(np.asarray(times))
+    middle = float(np.median(data))
+    seen = last_look(data - middle, alpha)
+    if seen is not None:
+        return math.exp(middle), math.exp(middle + seen.low), math.exp(middle + seen.high)
+    interval = median_interval(data, alpha)
+    if interval is None:
+        return math.exp(middle), None, None
+    return math.exp(middle), math.exp(interval[0]), math.exp(interval[1])
