@@ -16,14 +16,14 @@ from torch.profiler import ProfilerActivity, profile
 from harness.device.protocol import Clocks, Profile, Timing
 
 # Views and bookkeeping: they move no data, so they say nothing about what ran.
-_NO_WORK = frozenset(
+NO_WORK = frozenset(
     "aten::" + name
     for name in """view reshape transpose as_strided expand unsqueeze squeeze select slice t mT
     permute detach empty empty_like empty_strided _unsafe_view _reshape_alias resolve_conj
     resolve_neg to lift_fresh alias unflatten flatten narrow split chunk unbind set_ resize_
     detach_ expand_as view_as matmul softmax scaled_dot_product_attention item is_nonzero
     _local_scalar_dense result_type result_type_ new_empty new_empty_strided accumulate_grad
-    """.split()
+    """.split()  # noqa: SIM905 - as a list it takes a line a word
 )
 
 
@@ -87,7 +87,7 @@ class CpuDevice:
                 peak = max(peak, held)
         spent: dict[str, int] = {}
         for event in events:
-            if event.name().startswith(("aten::", "cpp_fused")) and event.name() not in _NO_WORK:
+            if event.name().startswith(("aten::", "cpp_fused")) and event.name() not in NO_WORK:
                 spent[event.name()] = spent.get(event.name(), 0) + event.duration_ns()
         return Profile(result, peak, tuple(sorted(spent, key=lambda name: -spent[name])[:8]))
 
