@@ -1,0 +1,251 @@
+"""The four charts: what each draws into one panel."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, final
+
+from matplotlib.axes import Axes
+
+from harness.report import axes as scales
+from harness.report.groups import Group, Row
+from harness.report.style import INK, Look
+
+Looks = Mapping[str, Look]
+Point = tuple[float, float]
+
+
+class Chart(ABC):
+    """One kind of figure. `columns` must all be there, and above 0, for a row to be drawn."""
+
+    kind: ClassVar[str]
+    title: ClassVar[str]
+    columns: ClassVar[tuple[str, ...]]
+    quantity: ClassVar[str]
+    # True when what is shown rests on timed comparisons, some of which are wrong by chance.
+    compares: ClassVar[bool] = False
+    # Panels that show the same range are compared at a glance.
+    shares_y: ClassVar[bool] = True
+
+    def rows(self, group: Group) -> list[Row]:
+        """The rows of a group that can be drawn: ok, and measured."""
+        return [
+            row
+            for row in group.rows
+            if row["status"] == "ok" and all(row.get(name, 0) > 0 for name in self.columns)
+        ]
+
+    def panel_title(self, group: Group, varying: str) -> str:  # noqa: ARG002 - others need it
+        """What stands above a panel."""
+        return varying
+
+    @abstractmethod
+    def draw(self, axes: Axes, group: Group, looks: Looks) -> None:
+        """Draw the data of one group."""
+
+    @abstractmethod
+    def scale(self, axes: Axes, group: Group, everything: Sequence[Row]) -> None:
+        """Scale the axes of one panel; `everything` are the rows of all panels of the figure."""
+
+
+class AgainstLength(Chart):
+    """A quantity against the length, a line a variant, a band for its interval."""
+
+    value: ClassVar[str]
+    interval: ClassVar[tuple[str, str] | None] = None
+
+    def draw(self, axes: Axes, group: Group, looks: Looks) -> None:
+        """A line, its markers and its band, for each variant."""
+        rows = self.rows(group)
+        for variant in group.variants:
+            mine = sorted(
+                (row for row in rows if row["variant"] == variant),
+                key=lambda row: float(row[group.axis]),
+            )
+            if mine:
+                self.line(axes, mine, group.axis, looks[variant])
+
+    def line(self, axes: Axes, rows: Sequence[Row], axis: str, look: Look) -> None:
+        """The line of one variant."""
+        lengths = [row[axis] for row in rows]
+        axes.plot(lengths, [self.of(row) for row in rows], **_line(look), **_marker(look))
+        bounds = [self.bounds(row) for row in rows]
+        lows, highs = [low for low, _ in bounds], [high for _, high in bounds]
+        if len(rows) > 1:
+            axes.fill_between(lengths, lows, highs, color=look.colour, alpha=0.18, linewidth=0)
+        else:
+            axes.vlines(lengths, lows, highs, color=look.colour, linewidth=1.5)
+
+    def of(self, row: Row) -> float:
+        """The value drawn."""
+        return float(row[self.value])
+
+    def bounds(self, row: Row) -> tuple[float, float]:
+        """The interval drawn; the value twice where there is none."""
+        if self.interval is None:
+            return self.of(row), self.of(row)
+        low, high = (float(row.get(name) or row[self.value]) for name in self.interval)
+        return low, high
+
+    def span(self, rows: Sequence[Row]) -> tuple[float, float]:
+        """From the lowest to the highest value drawn, intervals included."""
+        bounds = [self.bounds(row) for row in rows]
+        return min(low for low, _ in bounds), max(high for _, high in bounds)
+
+
+@final
+class Latency(AgainstLength):
+    """Latency against length."""
+
+    kind = "latency"
+    title = "Latency against length"
+    quantity = "latency"
+    columns = ("latency_s",)
+    value = "latency_s"
+    interval = ("latency_low_s", "latency_high_s")
+
+    def scale(self, axes: Axes, group: Group, everything: Sequence[Row]) -> None:
+        """Tokens by seconds."""
+        scales.length_axis(axes, group.lengths, group.axis)
+        scales.seconds_axis(axes.yaxis, *self.span(everything))
+
+
+@final
+class Memory(AgainstLength):
+    """Peak memory against length."""
+
+    kind = "memory"
+    title = "Peak memory against length"
+    quantity = "peak memory"
+    columns = ("peak_bytes",)
+    value = "peak_bytes"
+
+    def scale(self, axes: Axes, group: Group, everything: Sequence[Row]) -> None:
+        """Tokens by bytes."""
+        scales.length_axis(axes, group.lengths, group.axis)
+        scales.bytes_axis(axes.yaxis, *self.span(everything))
+
+
+@final
+class Speedup(AgainstLength):
+    """Speed-up to the baseline against length, with the line at 1."""
+
+    kind = "speedup"
+    title = "Speed-up to the baseline against length"
+    quantity = "speed-up"
+    columns = ("ratio",)
+    value = "ratio"
+    compares = True
+
+    def rows(self, group: Group) -> list[Row]:
+        """Timed rows other than the baseline, which is the line at 1."""
+        return [row for row in super().rows(group) if not row.get("is_baseline")]
+
+    def of(self, row: Row) -> float:
+        """1 / ratio."""
+        return 1 / float(row["ratio"])
+
+    def bounds(self, row: Row) -> tuple[float, float]:
+        """The interval of the ratio, turned over."""
+        low, high = (float(row.get(f"ratio_{end}") or row["ratio"]) for end in ("low", "high"))
+        return 1 / high, 1 / low
+
+    def line(self, axes: Axes, rows: Sequence[Row], axis: str, look: Look) -> None:
+        """The line; markers are hollow where no difference was shown."""
+        super().line(axes, rows, axis, look)
+        open_ = [row for row in rows if row.get("verdict") not in ("faster", "slower")]
+        style = {**_marker(look), "markerfacecolor": "white", "markeredgewidth": 1.2}
+        style["markeredgecolor"] = look.colour
+        lengths = [row[axis] for row in open_]
+        axes.plot(lengths, [self.of(row) for row in open_], linestyle="none", **style)
+
+    def scale(self, axes: Axes, group: Group, everything: Sequence[Row]) -> None:
+        """Tokens by factors."""
+        axes.axhline(1.0, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1.5)
+        scales.length_axis(axes, group.lengths, group.axis)
+        scales.factor_axis(axes.yaxis, *self.span(everything))
+
+
+@final
+class ErrorLatency(Chart):
+    """Error against latency at one length, with the Pareto front."""
+
+    kind = "error"
+    title = "Error against latency"
+    quantity = "error"
+    columns = ("latency_s",)
+    shares_y = False
+
+    def rows(self, group: Group) -> list[Row]:
+        """The rows of the longest of those lengths that most variants completed."""
+        usable = [row for row in super().rows(group) if row.get("error") is not None]
+        counts = {row[group.axis]: 0 for row in usable}
+        for row in usable:
+            counts[row[group.axis]] += 1
+        chosen = max(counts, key=lambda length: (counts[length], length), default=None)
+        return [row for row in usable if row[group.axis] == chosen]
+
+    def panel_title(self, group: Group, varying: str) -> str:
+        """The group and the length shown."""
+        rows = self.rows(group)
+        at = f"{group.axis} {rows[0][group.axis]}" if rows else ""
+        return ", ".join(filter(None, (varying, at)))
+
+    def draw(self, axes: Axes, group: Group, looks: Looks) -> None:
+        """A marker a variant, and the front through those that none beats in both."""
+        rows = self.rows(group)
+        floor = zero_place(rows)
+        points = {row["variant"]: (row["latency_s"], row["error"] or floor) for row in rows}
+        front = pareto_front(list(points.values()))
+        axes.plot(*zip(*front, strict=True), color=INK, linewidth=1, drawstyle="steps-post")
+        for row in rows:
+            look = looks[row["variant"]]
+            latency, error = points[row["variant"]]
+            low, high = (float(row.get(f"latency_{end}_s") or latency) for end in ("low", "high"))
+            axes.hlines(error, low, high, color=look.colour, linewidth=1.5)
+            axes.plot([latency], [error], linestyle="none", **_marker(look, 8.0))
+
+    def scale(self, axes: Axes, group: Group, everything: Sequence[Row]) -> None:  # noqa: ARG002
+        """Seconds by errors, each panel by its own."""
+        rows = self.rows(group)
+        latencies = [row["latency_s"] for row in rows]
+        above = [row["error"] for row in rows if row["error"] > 0] or [1e-16]
+        zero = zero_place(rows) if any(row["error"] == 0 for row in rows) else None
+        scales.seconds_axis(axes.xaxis, min(latencies), max(latencies))
+        scales.error_axis(axes.yaxis, min(above), max(above), zero)
+        axes.set_xlabel("latency", color=INK)
+
+
+def zero_place(rows: Sequence[Row]) -> float:
+    """Where an error of exactly 0 is drawn on a log axis: a decade below the smallest other."""
+    return min((row["error"] for row in rows if row["error"] > 0), default=1e-15) / 10
+
+
+def pareto_front(points: Sequence[Point]) -> list[Point]:
+    """The points that no other beats in one coordinate and equals in the other, by the first.
+
+    Smaller is better in both.
+    """
+    front: list[Point] = []
+    for point in sorted(set(points)):
+        if not front or point[1] < front[-1][1]:
+            front.append(point)
+    return front
+
+
+def _line(look: Look) -> dict[str, Any]:
+    return {"color": look.colour, "linestyle": look.dash, "linewidth": 1.6}
+
+
+def _marker(look: Look, size: float = 6.0) -> dict[str, Any]:
+    return {
+        "marker": look.marker,
+        "markersize": size,
+        "markerfacecolor": look.colour,
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.6,
+    }
+
+
+CHARTS: tuple[Chart, ...] = (Latency(), Speedup(), Memory(), ErrorLatency())

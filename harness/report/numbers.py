@@ -1,0 +1,108 @@
+"""Numbers as a reader wants them: digits shown are digits known, with SI prefixes."""
+
+from __future__ import annotations
+
+import math
+
+ABSENT = "\u2013"
+MOST_DIGITS = 4
+# What is shown of a figure that came without an interval.
+PLAIN_DIGITS = 3
+_SECONDS = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))
+_BYTES = (("TiB", 2.0**40), ("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10), ("B", 1.0))
+
+
+def digits_known(value: float, low: float | None = None, high: float | None = None) -> int:
+    """Significant digits that the interval supports: the last one is of its half-width's order.
+
+    Between 1 and MOST_DIGITS; PLAIN_DIGITS without an interval.
+    """
+    if low is None or high is None or not math.isfinite(high - low) or value == 0:
+        return PLAIN_DIGITS
+    half = (high - low) / 2
+    if half <= 0:
+        return MOST_DIGITS
+    known = math.floor(math.log10(abs(value))) - math.floor(math.log10(half)) + 1
+    return max(1, min(MOST_DIGITS, known))
+
+
+def rounded(value: float, digits: int) -> str:
+    """The value in plain notation with this many significant digits."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    # Rounding may carry (9.996 -> 10.0), and with it the place of the last digit.
+    near = float(f"{value:.{digits - 1}e}")
+    return f"{near:.{_decimals(near, digits)}f}"
+
+
+def seconds(value: float | None, low: float | None = None, high: float | None = None) -> str:
+    """Seconds with an SI prefix: `0.31 ms` is written `310 us`."""
+    if value is None:
+        return ABSENT
+    digits = digits_known(value, low, high)
+    near = float(f"{value:.{digits - 1}e}")
+    unit, scale = _unit(near, _SECONDS)
+    return f"{rounded(near / scale, digits)} {unit}"
+
+
+def size(value: float | None) -> str:
+    """Bytes with a binary prefix: `512 MiB`."""
+    if value is None:
+        return ABSENT
+    unit, scale = _unit(value, _BYTES)
+    scaled = value / scale
+    digits = max(PLAIN_DIGITS, len(str(int(scaled))))
+    text = rounded(scaled, digits)
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {unit}"
+
+
+def speedup(ratio: float | None, low: float | None = None, high: float | None = None) -> str:
+    """How many times faster than the baseline: the inverse of a ratio, as `5.2x`."""
+    turned = inverse(ratio, low, high)
+    if turned is None:
+        return ABSENT
+    value, bottom, top = turned
+    return f"{rounded(value, digits_known(value, bottom, top))}x"
+
+
+def speedup_interval(ratio: float | None, low: float | None, high: float | None) -> str:
+    """The interval of a speed-up with the value's decimals, as `5.1 to 5.3`; empty if unknown."""
+    turned = inverse(ratio, low, high)
+    if turned is None or turned[1] is None or turned[2] is None:
+        return ""
+    value, bottom, top = turned[0], turned[1], turned[2]
+    places = _decimals(value, digits_known(value, bottom, top))
+    return f"{bottom:.{places}f} to {top:.{places}f}"
+
+
+def inverse(
+    ratio: float | None, low: float | None, high: float | None
+) -> tuple[float, float | None, float | None] | None:
+    """Speed-up and its interval from a ratio and its interval; None without a ratio."""
+    if ratio is None or ratio <= 0:
+        return None
+    return 1 / ratio, 1 / high if high else None, 1 / low if low else None
+
+
+def plain(value: float | None, digits: int = PLAIN_DIGITS) -> str:
+    """A figure without unit: `0.0012`, `1.2e-07`."""
+    return ABSENT if value is None else f"{value:.{digits}g}"
+
+
+def duration(value: float) -> str:
+    """Wall time in words: `2 min 5 s`."""
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _unit(value: float, units: tuple[tuple[str, float], ...]) -> tuple[str, float]:
+    # 0.001 may stand a last bit below 1e-3.
+    fits = [unit for unit in units if abs(value) >= unit[1] * (1 - 1e-9)]
+    return fits[0] if fits else units[-1]
+
+
+def _decimals(value: float, digits: int) -> int:
+    return max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value else 0

@@ -1,0 +1,136 @@
+"""The page: one HTML file that stands alone, with its figures and records beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from harness.errors import RunError
+from harness.records import controls, load, read_manifest
+from harness.report import figures as drawing
+from harness.report import tables
+from harness.report.export import export
+from harness.report.groups import rows_of, shared
+from harness.report.numbers import rounded
+from harness.report.page.chance import controls_of, expectation
+from harness.report.page.facts import Facts, facts_of
+from harness.report.page.summary import fastest, sentence
+from harness.report.page.svg import inline
+from harness.report.ranking import compared, matched
+
+_FOLDER = Path(__file__).parent
+_CAPTIONS = {
+    "latency": "Median latency of one call; the band is its interval. Lower is better.",
+    "speedup": "How many times as fast as the baseline, with the interval; above the dashed line "
+    "is faster. Hollow markers: no difference was shown.",
+    "memory": "Peak of allocated bytes in one call, inputs not counted, the output counted. "
+    "Lower is better.",
+    "error": "Error against the float64 definition of each variant's own family, at the longest "
+    "length that most variants completed. The line is the Pareto front: nothing is both faster "
+    "and more exact than what lies on it.",
+}
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that a page is made of; `manifests` by the name of the run."""
+
+    frame: pd.DataFrame
+    controls: pd.DataFrame
+    manifests: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class PageFigure:
+    """A figure on the page: its drawing, caption and files."""
+
+    title: str
+    svg: Markup
+    caption: str
+    files: tuple[str, ...]
+
+
+def write_runs(runs: Sequence[Path], out: Path | None = None) -> Path:
+    """Read the runs and write their report; see `harness.report.write_report`."""
+    if not runs:
+        raise RunError("report: no run was named; name one or more folders of runs")
+    manifests = {manifest["run"]: manifest for manifest in map(read_manifest, runs)}
+    material = Material(load(runs), controls(runs), manifests)
+    return write_page(material, runs[0] / "report" if out is None else out)
+
+
+def write_page(material: Material, out: Path) -> Path:
+    """Write index.html, the figures and records.csv into a folder; returns index.html.
+
+    Raises RunError when the folder cannot be written.
+    """
+    plots, missing = drawing.figures(material.frame)
+    html = page(material, plots, missing)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        drawing.save(plots, out)
+        (out / "records.csv").write_bytes(export(material.frame, "csv"))
+        (out / "index.html").write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise RunError(
+            f"report: cannot write {out}: {error.strerror or error}; name a folder that can be "
+            "written"
+        ) from error
+    return out / "index.html"
+
+
+def page(
+    material: Material, plots: Sequence[drawing.Plot], missing: Sequence[drawing.Missing]
+) -> str:
+    """The HTML of a report."""
+    rows = rows_of(material.frame)
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(_FOLDER),
+    )
+    environment.filters["factor"] = lambda value: f"{rounded(value, 3)}x"
+    return environment.get_template("page.html.j2").render(
+        css=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
+        sentence=sentence(rows),
+        fastest=fastest(rows),
+        runs=[facts_of(manifest) for manifest in material.manifests.values()],
+        title=_title(material.manifests),
+        shared=shared(rows),
+        cases=len(rows),
+        blocks=len({(row.get("run"), row.get("block_id")) for row in rows}),
+        figures=[_figure(plot, material.manifests) for plot in plots],
+        missing=missing,
+        tables=tables.matrix(material.frame),
+        marks=tables.MARKS,
+        expected=expectation(compared(rows), material.manifests),
+        matched=[one for one in matched(material.frame) if one.means],
+        unmatched=[one for one in matched(material.frame) if not one.means],
+        controls=controls_of(material.controls, material.manifests),
+        outcomes=tables.outcomes(material.frame),
+        failures=tables.failures(material.frame),
+        own_truth=sorted({r["variant"] for r in rows if r.get("checked_against") == "itself"}),
+    )
+
+
+def _figure(plot: drawing.Plot, manifests: Mapping[str, Mapping[str, Any]]) -> PageFigure:
+    caption = f"{_CAPTIONS[plot.kind]} {expectation(plot.comparisons, manifests)}".strip()
+    files = tuple(f"{plot.name}.{kind}" for kind in drawing.FORMATS)
+    svg = inline(drawing.render(plot.figure, "svg"), plot.name, plot.alt)
+    return PageFigure(plot.title, svg, caption, files)
+
+
+def _title(manifests: Mapping[str, Mapping[str, Any]]) -> str:
+    names = dict.fromkeys(str(manifest["suite"]["name"]) for manifest in manifests.values())
+    return f"attnbench: {', '.join(names)}"
+
+
+__all__ = ["Facts", "Material", "page", "write_page", "write_runs"]

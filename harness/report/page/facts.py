@@ -1,0 +1,107 @@
+"""What a manifest says, as a reader wants it: machine, versions, how it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from harness.report.numbers import duration, size
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One run, as text."""
+
+    run: str
+    suite: str
+    description: str
+    text: str
+    command: str
+    when: str
+    machine: Pairs
+    versions: Pairs
+    sources: Pairs
+    measure: Pairs
+
+
+def facts_of(manifest: Mapping[str, Any]) -> Facts:
+    """The texts of one manifest; what it does not hold is left out."""
+    suite = manifest["suite"]
+    return Facts(
+        run=str(manifest["run"]),
+        suite=str(suite["name"]),
+        description=str(suite.get("description") or ""),
+        text=str(suite.get("text") or ""),
+        command=_command(manifest.get("command")),
+        when=_when(manifest),
+        machine=_flat(_mapping(manifest.get("machine"))),
+        versions=_flat(_mapping(manifest.get("versions"))),
+        sources=_flat(_mapping(manifest.get("sources"))),
+        measure=_measure(suite["measure"]),
+    )
+
+
+def _measure(measure: Mapping[str, Any]) -> Pairs:
+    said = (
+        ("margin", f"{100 * measure['margin']:g} %: smaller differences are called the same"),
+        ("alpha", f"{measure['alpha']:g} {_per(measure)}"),
+        ("launches", f"{measure['launches']} processes a block at least"),
+        ("budget", f"{measure['budget_s']:g} s a block"),
+        ("time limit", f"{measure['timeout_s']:g} s a case" if "timeout_s" in measure else ""),
+    )
+    return tuple((name, text) for name, text in said if text)
+
+
+def _per(measure: Mapping[str, Any]) -> str:
+    whole = measure.get("familywise")
+    return "for all comparisons of a block together" if whole else "for each comparison"
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _command(command: Any) -> str:
+    return " ".join(map(str, command)) if isinstance(command, (list, tuple)) else str(command or "")
+
+
+def _when(manifest: Mapping[str, Any]) -> str:
+    started, ended = manifest.get("started_utc"), manifest.get("ended_utc")
+    if not started:
+        return ""
+    text = f"started {started}"
+    if not ended:
+        return f"{text}, not ended"
+    try:
+        took = _instant(ended) - _instant(started)
+    except ValueError:
+        return f"{text}, ended {ended}"
+    return f"{text}, took {duration(took.total_seconds())}"
+
+
+def _instant(text: Any) -> datetime:
+    # Python 3.10 does not read the letter Z.
+    return datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Pairs:
+    """Nested mappings as one list of names and texts: `cpu model`, `cpu cores`."""
+    pairs: list[tuple[str, str]] = []
+    for name, value in content.items():
+        label = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            pairs += _flat(value, f"{label} ")
+        elif value not in (None, "", [], ()):
+            pairs.append(_said(label, value))
+    return tuple(pairs)
+
+
+def _said(label: str, value: Any) -> tuple[str, str]:
+    if label.endswith("_bytes") and isinstance(value, (int, float)):
+        return label.removesuffix("_bytes").replace("_", " "), size(value)
+    text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return label.replace("_", " "), text

@@ -1,0 +1,151 @@
+"""Who is fastest: within a block only, and averaged over matched blocks only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from harness.report.groups import Group, Row, block_of, grouped, in_order, rows_of
+
+Block = tuple[Any, Any]
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The fastest correct variant of one block, and those that it cannot be told from."""
+
+    block: Block
+    variant: str
+    ties: tuple[str, ...]
+    rivals: int
+    ratio: float | None
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A variant's geometric mean speed-up over the blocks that all variants of it completed."""
+
+    variant: str
+    speedup: float
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """Verdicts on latency that a run passed, and the blocks that they were passed in."""
+
+    run: str
+    verdicts: int
+    blocks: int
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Means over the same blocks for every variant, and how many blocks that leaves.
+
+    `left_out` completed none of the blocks and stand in no mean.
+    """
+
+    title: str
+    blocks: int
+    of_blocks: int
+    means: tuple[Mean, ...]
+    left_out: tuple[str, ...]
+
+
+def winners(frame: pd.DataFrame) -> list[Winner]:
+    """The fastest correct variant of each block in which one was timed."""
+    return winners_of(rows_of(frame))
+
+
+def winners_of(rows: Sequence[Row]) -> list[Winner]:
+    """The same, of rows."""
+    found = [_winner(block, members) for block, members in _timed_blocks(rows).items()]
+    return [winner for winner in found if winner is not None]
+
+
+def matched(frame: pd.DataFrame) -> list[Matched]:
+    """Geometric mean speed-ups per run and pass, over blocks that all variants completed.
+
+    A variant that is missing where the others are slow would otherwise gain by its absence.
+    """
+    rows = rows_of(frame)
+    runs = in_order(row.get("run") for row in rows)
+    sets: dict[tuple[Any, str], list[Row]] = {}
+    for group in grouped(rows):
+        sets.setdefault((group["run"], group["pass"]), []).extend(group.rows)
+    return [
+        _matched(f"{kind}, run {run}" if len(runs) > 1 else kind, members)
+        for (run, kind), members in sets.items()
+    ]
+
+
+def compared(rows: Sequence[Row]) -> list[Comparisons]:
+    """How many verdicts on latency these rows hold, by run."""
+    judged = [row for row in rows if row.get("verdict") and not row.get("is_baseline")]
+    runs: dict[str, list[Row]] = {}
+    for row in judged:
+        runs.setdefault(str(row.get("run", "")), []).append(row)
+    return [
+        Comparisons(run, len(members), len({block_of(row) for row in members}))
+        for run, members in runs.items()
+    ]
+
+
+def winner_at(group: Group, length: int, found: Sequence[Winner]) -> Winner | None:
+    """The winner of the block of a group at a length."""
+    blocks = {block_of(row) for row in group.rows if row[group.axis] == length}
+    return next((winner for winner in found if winner.block in blocks), None)
+
+
+def _timed_blocks(rows: Sequence[Row]) -> dict[Block, list[Row]]:
+    blocks: dict[Block, list[Row]] = {}
+    for row in rows:
+        if row["status"] == "ok" and row.get("latency_s") is not None:
+            blocks.setdefault(block_of(row), []).append(row)
+    return blocks
+
+
+def _winner(block: Block, rows: Sequence[Row]) -> Winner | None:
+    compared = [row for row in rows if row.get("is_baseline") or row.get("ratio") is not None]
+    # Paired ratios are sharper than latencies; without a baseline only latencies are left.
+    by_ratio = len(compared) == len(rows)
+    spans = {row["variant"]: _span(row, by_ratio) for row in rows}
+    first = min(spans, key=lambda name: spans[name][0])
+    ties = [name for name in spans if name != first and spans[name][1] <= spans[first][2]]
+    row = next(row for row in rows if row["variant"] == first)
+    ratio = 1.0 if row.get("is_baseline") else row.get("ratio")
+    return Winner(block, first, tuple(ties), len(rows) - 1, ratio)
+
+
+def _span(row: Row, by_ratio: bool) -> tuple[float, float, float]:
+    if by_ratio and row.get("is_baseline"):
+        return 1.0, 1.0, 1.0
+    name, unit = ("ratio", "") if by_ratio else ("latency", "_s")
+    value = float(row[f"{name}{unit}"])
+    return value, row.get(f"{name}_low{unit}", value), row.get(f"{name}_high{unit}", value)
+
+
+def _matched(title: str, rows: Sequence[Row]) -> Matched:
+    ratios: dict[str, dict[Block, float]] = {}
+    for row in rows:
+        ratio = 1.0 if row.get("is_baseline") else row.get("ratio")
+        if row["status"] == "ok" and ratio is not None:
+            ratios.setdefault(row["variant"], {})[block_of(row)] = float(ratio)
+    common = set.intersection(*(set(of) for of in ratios.values())) if ratios else set()
+    means = [
+        Mean(name, math.exp(-sum(math.log(of[block]) for block in common) / len(common)))
+        for name, of in ratios.items()
+        if common
+    ]
+    left_out = [name for name in in_order(row["variant"] for row in rows) if name not in ratios]
+    return Matched(
+        title,
+        len(common),
+        len({block_of(row) for row in rows}),
+        tuple(sorted(means, key=lambda mean: -mean.speedup)),
+        tuple(left_out),
+    )

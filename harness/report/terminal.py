@@ -1,0 +1,56 @@
+"""Tables for a terminal, drawn by rich."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from harness.report.tables import Cell, Failure, Table
+
+_COLOURS = {"faster": "green", "slower": "red"}
+# More lengths than this do not fit side by side on 80 columns unless cells take two lines.
+_WIDE = 3
+
+
+def draw(table: Table, *, intervals: bool = False) -> RichTable:
+    """One table of latencies; `intervals` adds the interval of each speed-up."""
+    drawn = RichTable(title=Text(table.title), title_justify="left", pad_edge=False)
+    drawn.add_column("variant", overflow="fold")
+    for length in table.lengths:
+        drawn.add_column(f"{table.axis} {length}", justify="right")
+    break_lines = len(table.lengths) > _WIDE or intervals
+    for line in table.lines:
+        cells = [_text(cell, break_lines, intervals) for cell in line.cells]
+        drawn.add_row(Text(line.variant), *cells)
+    return drawn
+
+
+def draw_outcomes(counts: Mapping[str, int]) -> Text:
+    """`21 ok, 2 unsupported` on one line."""
+    return Text(", ".join(f"{count} {status}" for status, count in counts.items()))
+
+
+def draw_failures(found: Sequence[Failure]) -> RichTable:
+    """What failed and why."""
+    drawn = RichTable(title="what failed and why", title_justify="left", pad_edge=False)
+    for name in ("variant", "status", "reason", "workloads"):
+        drawn.add_column(name, overflow="fold")
+    for failure in found:
+        workloads = "; ".join(failure.workloads)
+        texts = (failure.variant, failure.status, failure.reason, workloads)
+        drawn.add_row(*(Text(text) for text in texts))
+    return drawn
+
+
+def _text(cell: Cell | None, break_lines: bool, intervals: bool) -> Text:
+    if cell is None:
+        return Text("")
+    if cell.status != "ok":
+        return Text(cell.status, style="dim")
+    text = cell.text.replace("  ", "\n") if break_lines else cell.text
+    if intervals and cell.interval:
+        text += f"\n{cell.interval}"
+    style = _COLOURS.get(cell.verdict or "", "")
+    return Text(text, style=f"bold {style}".strip() if cell.fastest else style)
