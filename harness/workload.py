@@ -79,7 +79,9 @@ class Workload(BaseModel):
     @model_validator(mode="after")
     def _agree(self) -> Workload:
         if self.heads % self.kv_heads:
-            divisors = [str(n) for n in range(1, self.heads + 1) if self.heads % n == 0]
+            # An absurd number of heads must not make its own error slow.
+            most = min(self.heads, 4096)
+            divisors = [str(n) for n in range(1, most + 1) if self.heads % n == 0]
             raise WorkloadError(
                 f"kv_heads must divide heads: heads={self.heads}, kv_heads={self.kv_heads}; "
                 f"use {', '.join(divisors[:-1])}{' or ' if divisors[1:] else ''}{divisors[-1]}"

@@ -87,7 +87,7 @@ def _mask(value: str) -> str | None:
     try:
         MaskSpec.parse(value)
     except WorkloadError as error:
-        return f"unknown mask, found {show(value)}; {str(error).removeprefix('mask: ')}"
+        return f"unknown mask: {str(error).removeprefix('mask: ')}"
     return None
 
 

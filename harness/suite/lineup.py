@@ -11,7 +11,7 @@ from harness.errors import SuiteError, VariantError, suggest
 from harness.suite.document import Document, field_text, mentioned, show
 from harness.suite.plain import Place
 from harness.suite.sweep import MAX_CASES
-from harness.variant import create, registered
+from harness.variant import create, get, parameters, registered
 from harness.workload import VariantSpec
 
 _FORM = "write a name or {name: {parameter: value}}"
@@ -102,7 +102,7 @@ def _spec(
         if key is None:
             raise document.error(place, str(error)) from error
         place = (*place, name, key)
-        if isinstance(written[key], list):
+        if isinstance(written[key], list) and key in parameters(get(name)):
             place = (*place, written[key].index(params[key]))
         raise document.error(place, text) from error
 

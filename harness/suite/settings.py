@@ -65,8 +65,8 @@ def _swept(text: str, name: str, raw: str) -> tuple[Any, ...]:
 def _measured(text: str, name: str, raw: str) -> Any:
     field = name.removeprefix(_PREFIX)
     if field not in fields_of(Measure):
-        known = [_PREFIX + other for other in fields_of(Measure)]
-        raise OptionError(f'--set "{text}": unknown field {name!r}; {suggest(name, known)}')
+        remedy = suggest(field, fields_of(Measure))
+        raise OptionError(f'--set "{text}": measure has no field {field!r}; {remedy}')
     value = _literal(text, raw)
     problem = complaint(Measure, field, value)
     if problem:

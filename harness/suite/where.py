@@ -90,7 +90,7 @@ def parse_where(texts: Sequence[str]) -> Filter:
 
     Raises OptionError naming the condition that is wrong.
     """
-    parts = (part for text in texts for part in re.split(r"\s+and\s+", text.strip()))
+    parts = (part for text in texts for part in re.split(r"\s+and(?:\s+|$)", text.strip()))
     return Filter(tuple(_clause(part) for part in parts))
 
 

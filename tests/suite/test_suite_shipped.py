@@ -1,0 +1,128 @@
+"""The suites that ship, and the schema that editors check suite files with."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from harness.suite import load_suite, schema, shipped
+from harness.suite.model import Measure
+from harness.workload import Workload
+
+KINDS: dict[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "null": (type(None),),
+}
+
+
+def is_kind(value: object, kind: str) -> bool:
+    return isinstance(value, KINDS[kind]) and (isinstance(value, bool) == (kind == "boolean"))
+
+
+def conforms(value: Any, rule: dict[str, Any]) -> bool:
+    """The keywords of JSON Schema that the suite's schema uses, and no others."""
+    if "anyOf" in rule and not any(conforms(value, option) for option in rule["anyOf"]):
+        return False
+    kinds = rule.get("type", [])
+    if kinds and not any(is_kind(value, k) for k in ([kinds] if isinstance(kinds, str) else kinds)):
+        return False
+    if "enum" in rule and value not in rule["enum"]:
+        return False
+    if "const" in rule and value != rule["const"]:
+        return False
+    if isinstance(value, str) and not re.search(rule.get("pattern", ""), value):
+        return False
+    if isinstance(value, list):
+        enough = len(value) >= rule.get("minItems", 0)
+        return enough and all(conforms(item, rule.get("items", {})) for item in value)
+    if isinstance(value, dict):
+        return conforms_mapping(value, rule)
+    return isinstance(value, str) or within(value, rule)
+
+
+def within(value: Any, rule: dict[str, Any]) -> bool:
+    return value is None or (
+        rule.get("minimum", value) <= value <= rule.get("maximum", value)
+        and not value <= rule.get("exclusiveMinimum", value - 1)
+        and not value >= rule.get("exclusiveMaximum", value + 1)
+    )
+
+
+def conforms_mapping(value: dict[str, Any], rule: dict[str, Any]) -> bool:
+    known, more = rule.get("properties", {}), rule.get("additionalProperties", True)
+    parts = all(
+        conforms(item, known[name])
+        if name in known
+        else (conforms(item, more) if isinstance(more, dict) else more)
+        for name, item in value.items()
+    )
+    size = rule.get("minProperties", 0) <= len(value) <= rule.get("maxProperties", len(value))
+    return parts and size and all(name in value for name in rule.get("required", ()))
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_a_shipped_suite_loads_and_conforms(name: str) -> None:
+    suite = load_suite(name)
+    assert suite.name == name.rsplit("/", 1)[-1]
+    assert suite.counts()[1] == sum(len(block.cases) for block in suite.blocks())
+    assert conforms(yaml.safe_load(shipped()[name].read_text()), schema())
+
+
+def test_suites_in_folders_have_the_folder_in_their_name() -> None:
+    assert {"quick", "compiled", "decode", "masks", "dtypes", "gpu/quick-gpu"} <= set(shipped())
+
+
+def test_quick_covers_what_it_promises() -> None:
+    suite = load_suite("quick", cuda=True, device="cpu")
+    workloads = list(suite.workloads())
+    assert len(suite.variants) >= 8
+    assert {w.mask for w in workloads} == {"none", "causal"}
+    longest = {p: max(w.q_len for w in workloads if w.pass_ == p) for p in ("forward",)}
+    assert longest == {"forward": 4096}
+    assert min(w.q_len for w in workloads) == 256
+    assert max(w.q_len for w in workloads if w.pass_ == "forward+backward") == 2048
+    assert {w.device for w in workloads} == {"cpu"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"extra": 1},
+        {"name": "a/b"},
+        {"variants": []},
+        {"variants": [{"a": {}, "b": {}}]},
+        {"baseline": {"a": {"x": [1]}}},
+        {"workloads": [{"q_len": 0}]},
+        {"workloads": [{"q_len": []}]},
+        {"workloads": [{"q_len": [8, "x"]}]},
+        {"workloads": [{"haeds": 1}]},
+        {"workloads": [{"dtype": "float31"}]},
+        {"workloads": [{"compile": 1}]},
+        {"measure": {"margin": 1}},
+        {"measure": {"budget_s": 0}},
+    ],
+)
+def test_the_schema_refuses_what_the_loader_refuses(change: dict[str, Any]) -> None:
+    good = {"name": "x", "variants": ["a"], "baseline": "a", "workloads": [{"q_len": [8, 16]}]}
+    assert conforms(good, schema())
+    assert not conforms({**good, **change}, schema())
+    assert not conforms({key: good[key] for key in list(good)[1:]}, schema())
+
+
+def test_the_schema_has_every_field_and_is_json() -> None:
+    found = schema()
+    assert json.loads(json.dumps(found)) == found
+    entry = found["properties"]["workloads"]["items"]["properties"]
+    assert set(entry) == set(Workload(q_len=1).as_dict())  # type: ignore[call-arg]
+    assert set(found["properties"]["measure"]["properties"]) == set(Measure.model_fields)
+    assert "auto" in entry["device"]["anyOf"][0]["enum"]
+    assert all(len(part["anyOf"]) >= 2 for part in entry.values())
