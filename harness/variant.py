@@ -143,10 +143,14 @@ def get(name: str) -> type[AttentionOp]:
     return _REGISTRY[name]
 
 
-def load_installed() -> None:
-    """Import every entry point of the group `attnbench.variants`; importing registers."""
+def load_installed(*, own: bool = False) -> None:
+    """Import every entry point of the group `attnbench.variants`; importing registers.
+
+    With `own`, only those of attnbench itself: importing them starts no threads and no CUDA.
+    """
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        entry.load()
+        if not own or (entry.dist is not None and entry.dist.name == "attnbench"):
+            entry.load()
 
 
 def load_file(path: Path) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness.measure.calls import Produced
 from harness.measure.norms import gradient_error, judged_norm, relative_error
-from harness.measure.truth import Truth
+from harness.measure.truth import OwnError, Truth
 from harness.workload import Workload
 
 
@@ -44,7 +44,7 @@ def judge(produced: Produced, truth: Truth, workload: Workload) -> Numerics:
         return Numerics(rows=len(truth.rows), wrong=wrong)
     found = produced.output.detach()[:, :, truth.rows]
     error, bound = relative_error(found, truth.output, truth.judged), _bound(truth, workload)
-    wrong = row_fault(found, truth.output, truth.judged, row_limit(truth.output, truth, workload))
+    wrong = row_fault(found, truth.output, truth.judged, row_limit(truth.output, truth.own, workload))
     if wrong is None and not error <= bound:
         wrong = f"error {error:.2g} above the bound {bound:.2g}"
     gradients = _judge_gradients(produced, truth, workload) if truth.gradients else (None,) * 3
@@ -59,12 +59,12 @@ def judge(produced: Produced, truth: Truth, workload: Workload) -> Numerics:
     )
 
 
-def row_limit(expected: Tensor, truth: Truth, workload: Workload) -> Tensor:
+def row_limit(expected: Tensor, own: OwnError, workload: Workload) -> Tensor:
     """(B, H, R) how far a row may lie from the expected one."""
     eps, accumulator = _epsilons(workload)
     norms = expected.square().sum(-1).sqrt()
-    spread = truth.largest_v * workload.v_head_dim**0.5
-    return (2 * _finite(truth.own_row_error) + 4 * eps) * norms + 4 * accumulator * spread
+    spread = own.largest_v * workload.v_head_dim**0.5
+    return (2 * _finite(own.row) + 4 * eps) * norms + 4 * accumulator * spread
 
 
 def row_fault(found: Tensor, expected: Tensor, judged: Tensor, limit: Tensor) -> str | None:
@@ -82,8 +82,8 @@ def _bound(truth: Truth, workload: Workload) -> float:
     rows = truth.judged.expand(*truth.output.shape[:3], 1).sum()
     row_norm = judged_norm(truth.output, truth.judged) / max(1.0, float(rows) ** 0.5)
     eps, accumulator = _epsilons(workload)
-    spread = truth.largest_v * workload.v_head_dim**0.5
-    return 2 * _finite(truth.own_error) + 4 * (eps + accumulator * spread / max(row_norm, 1e-30))
+    spread = truth.own.largest_v * workload.v_head_dim**0.5
+    return 2 * _finite(truth.own.tensor) + 4 * (eps + accumulator * spread / max(row_norm, 1e-30))
 
 
 def _judge_gradients(
@@ -93,7 +93,7 @@ def _judge_gradients(
     found = (dq[:, :, truth.rows], dk, dv)
     errors = [gradient_error((a,), (b,)) for a, b in zip(found, truth.gradients, strict=True)]
     eps, accumulator = _epsilons(workload)
-    bound = 2 * _finite(truth.own_gradient_error) + 4 * eps + 32 * accumulator
+    bound = 2 * _finite(truth.own.gradient) + 4 * eps + 32 * accumulator
     names = [name for name, e in zip(("q", "k", "v"), errors, strict=True) if not e <= bound]
     text = f"gradient of {', '.join(names)}: error {max(errors):.2g} above the bound {bound:.2g}"
     return max(errors), bound, text if names else None

@@ -7,6 +7,7 @@ zero elsewhere makes dK and dV exact.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +30,24 @@ Definition = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
+class OwnError:
+    """What the definition itself errs by in the case's dtype, and the scale of the values.
+
+    Over the tensor, at the worst row, at the worst (batch, head) slice of a gradient.
+    """
+
+    tensor: float
+    row: float
+    gradient: float
+    largest_v: float
+
+
+@dataclass(frozen=True)
 class Truth:
     """The definition in float64 on the judged rows, and its own error in the case's dtype.
 
     output (B, H, R, Dv); gradients of q (B, H, R, D), k and v (B, Hkv, Lkv, .); softmax: output
-    of softmax attention, for the deviation. own_*: what the definition itself makes in the
-    case's dtype: over the tensor, at the worst row, at the worst (batch, head) of a gradient.
+    of softmax attention, for the deviation; judged (B', 1, R, 1): False at padded rows.
     """
 
     rows: Tensor
@@ -42,10 +55,7 @@ class Truth:
     output: Tensor
     gradients: tuple[Tensor, ...]
     softmax: Tensor
-    largest_v: float
-    own_error: float
-    own_row_error: float
-    own_gradient_error: float
+    own: OwnError
 
 
 def judged_rows(workload: Workload, rowwise: bool) -> Tensor:
@@ -86,21 +96,24 @@ def truth_of(
         output=exact,
         gradients=gradients,
         softmax=softmax,
-        largest_v=float(inputs[2].abs().max()),
-        own_error=relative_error(own, exact, judged),
-        own_row_error=float(row_errors(own, exact, judged).max()),
-        own_gradient_error=gradient_error(own_gradients, gradients),
+        own=OwnError(
+            tensor=relative_error(own, exact, judged),
+            row=float(row_errors(own, exact, judged).max()),
+            gradient=gradient_error(own_gradients, gradients),
+            largest_v=float(inputs[2].abs().max()),
+        ),
     )
 
 
 def save(truth: Truth, path: Path) -> None:
     """Write a truth to disk, for the probes of its block."""
-    torch.save(vars(truth), path)
+    torch.save({**vars(truth), "own": dataclasses.asdict(truth.own)}, path)
 
 
 def load(path: Path) -> Truth:
     """Read a truth that `save` wrote."""
-    return Truth(**torch.load(path, weights_only=True))
+    content = torch.load(path, weights_only=True)
+    return Truth(**{**content, "own": OwnError(**content["own"])})
 
 
 @dataclass(frozen=True)

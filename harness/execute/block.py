@@ -1,0 +1,241 @@
+"""One block from cases to records: truths, probes, launches."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness import variant
+from harness.execute.workers import Outcome, Workers
+from harness.records import CaseRecord, ControlRecord
+from harness.records.schema import Failure, Launch, NumericsResult, ProbeResult, Variant
+from harness.suite import Block, Measure
+from harness.workload import Case
+
+CONTROL = "control"
+Record = CaseRecord | ControlRecord
+
+
+@dataclass
+class Entry:
+    """What is known so far of one case of a block."""
+
+    case: Case
+    surveyed: dict[str, Any]
+    status: str = "ok"
+    reason: str | None = None
+    failure: Failure | None = None
+    own: dict[str, float] = field(default_factory=dict)
+    probe: ProbeResult | None = None
+    numerics: NumericsResult | None = None
+    launches: list[Launch] = field(default_factory=list)
+
+    @property
+    def runs(self) -> bool:
+        """True while nothing has taken the case out."""
+        return self.status == "ok"
+
+    def out(self, status: str, reason: str, failure: Failure | None = None) -> None:
+        """Take the case out of the block, with what is known of why."""
+        self.status, self.reason, self.failure = status, reason, failure
+        self.launches = []
+
+
+class BlockRun:
+    """Runs one block in the workers."""
+
+    def __init__(
+        self,
+        block: Block,
+        surveyed: Sequence[dict[str, Any]],
+        measure: Measure,
+        workers: Workers,
+        files: Sequence[str],
+    ) -> None:
+        self._block, self._measure, self._workers = block, measure, workers
+        self._files = list(files)
+        self._workload = block.workload.as_dict()
+        self._entries = [
+            Entry(case, found) for case, found in zip(block.cases, surveyed, strict=True)
+        ]
+        self._control: list[Launch] = []
+
+    def run(self, budget_s: float) -> list[Record]:
+        """Everything the block has to say: a record a case, and the control's."""
+        for entry in self._entries:
+            if "status" in entry.surveyed:
+                entry.out(entry.surveyed["status"], entry.surveyed["reason"])
+        folder = self._workers.scratch / f"block-{self._block.id}"
+        folder.mkdir(exist_ok=True)
+        self._find_truths(folder)
+        for entry in self._running():
+            self._probe(entry, folder)
+        for file in folder.iterdir():
+            file.unlink()
+        for number in range(self._measure.launches):
+            self._launch(number, budget_s / self._measure.launches)
+        return self._records()
+
+    def _running(self) -> list[Entry]:
+        return [entry for entry in self._entries if entry.runs]
+
+    def _ask(self, task: str, payload: dict[str, Any]) -> Outcome:
+        whole = {"files": self._files, "workload": self._workload, **payload}
+        return self._workers.run(task, whole, self._measure.timeout_s)
+
+    def _find_truths(self, folder: Path) -> None:
+        known: dict[str, Outcome] = {}
+        for entry in self._running():
+            key = entry.surveyed["definition"]
+            if key not in known:
+                path = str(_truth_path(folder, entry))
+                known[key] = self._ask("truth", {"variant": _described(entry.case), "path": path})
+            outcome = known[key]
+            if outcome.answered:
+                entry.own = outcome.result
+            else:
+                reason = f"its definition: {outcome.reason(self._measure.timeout_s)}"
+                entry.out(outcome.status(), reason, _failure("truth", outcome))
+
+    def _probe(self, entry: Entry, folder: Path) -> None:
+        truth = str(_truth_path(folder, entry))
+        outcome = self._ask("probe", {"variant": _described(entry.case), "truth": truth})
+        if not outcome.answered:
+            reason = outcome.reason(self._measure.timeout_s)
+            entry.out(outcome.status(), reason, _failure("probe", outcome))
+            return
+        found = outcome.result
+        against = "itself" if entry.surveyed["own"] else "definition"
+        entry.probe = ProbeResult(**found["probe"])
+        entry.numerics = NumericsResult(**found["numerics"], checked_against=against)
+        if entry.numerics.wrong is not None:
+            entry.out("incorrect", entry.numerics.wrong)
+        elif found["fallback"] is not None:
+            entry.out("fallback", found["fallback"])
+
+    def _launch(self, number: int, budget_s: float) -> None:
+        """Race the survivors; whoever falls out is taken out and the rest race again."""
+        tries = len(self._entries) + 2
+        while self._running() and tries:
+            tries -= 1
+            named = self._named()
+            outcome = self._ask("race", self._race_payload(named, number, budget_s))
+            if not outcome.answered:
+                self._blame(outcome, named)
+                continue
+            faults = [answer for answer in outcome.result if "status" in answer]
+            for answer in faults:
+                named[answer["name"]].out(
+                    answer["status"], answer["reason"], Failure(where="race")
+                )
+            # Samples taken beside a variant that failed are as good as any, the baseline's excepted.
+            if any(named[answer["name"]].case.variant == self._block.baseline for answer in faults):
+                continue
+            self._keep(outcome.result, named)
+            return
+
+    def _named(self) -> dict[str, Entry]:
+        """Entrants by name, the baseline first and its copy, the control, second."""
+        running = self._running()
+        baseline = [e for e in running if e.case.variant == self._block.baseline]
+        others = [e for e in running if e.case.variant != self._block.baseline]
+        named = {str(e.case.variant): e for e in baseline}
+        named |= {CONTROL: e for e in baseline}
+        return named | {str(e.case.variant): e for e in others}
+
+    def _race_payload(
+        self, named: dict[str, Entry], number: int, budget_s: float
+    ) -> dict[str, Any]:
+        share = self._measure.launches
+        if self._measure.familywise:
+            share *= max(1, len(self._block.cases) - 1)
+        return {
+            "entrants": [
+                {"name": name, "variant": _described(entry.case), "own": entry.own}
+                for name, entry in named.items()
+            ],
+            "has_baseline": CONTROL in named,
+            "controls": [CONTROL],
+            "rules": {
+                "margin": self._measure.margin,
+                "alpha": self._measure.alpha / share,
+                "budget_s": budget_s,
+            },
+            "seed": int(self._block.id, 16) + number,
+        }
+
+    def _blame(self, outcome: Outcome, named: dict[str, Entry]) -> None:
+        """The case that was running takes the blame; all do when none was."""
+        entries = list(named.values())
+        guilty = [entries[outcome.running]] if 0 <= outcome.running < len(entries) else entries
+        for entry in guilty:
+            reason = f"while racing: {outcome.reason(self._measure.timeout_s)}"
+            entry.out(outcome.status(), reason, _failure("race", outcome))
+
+    def _keep(self, answers: list[dict[str, Any]], named: dict[str, Entry]) -> None:
+        for answer in answers:
+            if "status" in answer:
+                continue
+            launch = Launch(**{key: answer[key] for key in ("rounds_s", "warmup_s", "host_s")})
+            if answer["name"] == CONTROL:
+                self._control.append(launch)
+            else:
+                named[answer["name"]].launches.append(launch)
+
+    def _records(self) -> list[Record]:
+        records: list[Record] = [self._record(entry) for entry in self._entries]
+        baseline = [e for e in self._running() if e.case.variant == self._block.baseline]
+        if baseline and self._control:
+            control = ControlRecord(block_id=self._block.id, launches=tuple(self._control))
+            records.append(control)
+        return records
+
+    def _record(self, entry: Entry) -> CaseRecord:
+        spec = entry.case.variant
+        family = entry.surveyed.get("family") or variant.get(spec.name).family or spec.name
+        return CaseRecord(
+            block_id=self._block.id,
+            case_id=entry.case.id,
+            variant=Variant(
+                name=spec.name, params=dict(spec.params), text=str(spec), family=family
+            ),
+            workload=self._workload,
+            is_baseline=spec == self._block.baseline,
+            status=entry.status,  # type: ignore[arg-type]
+            reason=entry.reason,
+            flops=entry.case.workload.flops(),
+            probe=entry.probe,
+            numerics=entry.numerics,
+            launches=tuple(entry.launches),
+            failure=entry.failure,
+            ended_utc=utc_now(),
+        )
+
+
+def utc_now() -> str:
+    """Now, in UTC, to the second, as ISO 8601."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def _described(case: Case) -> dict[str, Any]:
+    return {"name": case.variant.name, "params": dict(case.variant.params)}
+
+
+def _truth_path(folder: Path, entry: Entry) -> Path:
+    digest = hashlib.sha256(entry.surveyed["definition"].encode()).hexdigest()[:16]
+    return folder / f"truth-{digest}.pt"
+
+
+def _failure(where: str, outcome: Outcome) -> Failure:
+    raised = outcome.raised or {}
+    return Failure(
+        where=where,  # type: ignore[arg-type]
+        exit_code=outcome.exit_code,
+        signal=outcome.signal,
+        traceback=raised.get("traceback"),
+        stderr=outcome.output or None,
+    )

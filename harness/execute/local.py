@@ -1,0 +1,203 @@
+"""The local executor: a suite on this machine, block after block, into a run's folder."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import variant
+from harness.errors import RunError
+from harness.execute.block import BlockRun, Record, utc_now
+from harness.execute.workers import Workers
+from harness.machine import describe_machine, machine_slug
+from harness.records import SCHEMA, Store, read_manifest
+from harness.suite import Block, Suite
+
+OnBlock = Callable[[int, Block, Sequence[Record], float], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be run and where its records go."""
+
+    suite: Suite
+    folder: Path
+    files: tuple[str, ...] = ()
+    budget_s: float | None = None
+    resume: bool = False
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Told of each block before and after it runs, with its number from 1 and its seconds."""
+
+    starts: Callable[[int, Block], None]
+    ended: OnBlock
+
+
+def default_folder(suite: Suite, device: str) -> Path:
+    """`results/local/<suite>-<utc>-<machine>`, below the working directory."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    return Path("results", "local", f"{suite.name}-{stamp}-{machine_slug(device)}")
+
+
+def estimate_s(suite: Suite) -> float:
+    """About how long a run takes at most: every block spends its budget."""
+    blocks, cases = suite.counts()
+    # Measured: a probe with its truth about 0.4 s; a launch 0.5 s and 0.1 s a case to warm up.
+    launches = suite.measure.launches
+    return blocks * (suite.measure.budget_s + 0.5 * launches) + cases * (0.4 + 0.1 * launches)
+
+
+def run_suite(request: Request, listeners: Listeners) -> None:
+    """Run what the folder does not hold yet; each block is on disk before the next starts.
+
+    Raises RunError when the folder is locked, cannot be written, or holds another run. On
+    KeyboardInterrupt the running block is dropped, what was measured is kept.
+    """
+    with Store(request.folder) as store:
+        manifest = _open(store, request)
+        blocks = list(request.suite.blocks())
+        done = store.keep_whole_blocks(
+            {block.id: frozenset(case.id for case in block.cases) for block in blocks}
+        )
+        with Workers() as workers:
+            remaining = [(n, b) for n, b in enumerate(blocks, 1) if b.id not in done]
+            surveyed = _survey(workers, request, [block for _, block in remaining])
+            _run_blocks(store, workers, request, remaining, surveyed, listeners)
+        store.write_manifest({**manifest, "ended_utc": utc_now()})
+
+
+def _run_blocks(
+    store: Store,
+    workers: Workers,
+    request: Request,
+    remaining: Sequence[tuple[int, Block]],
+    surveyed: Mapping[str, dict[str, Any]],
+    listeners: Listeners,
+) -> None:
+    measure = request.suite.measure
+    deadline = None if request.budget_s is None else time.monotonic() + request.budget_s
+    for left, (number, block) in zip(range(len(remaining), 0, -1), remaining, strict=True):
+        listeners.starts(number, block)
+        begin = time.monotonic()
+        budget = measure.budget_s
+        if deadline is not None:
+            budget = min(budget, max(0.0, deadline - begin) / left)
+        found = [surveyed[case.id] for case in block.cases]
+        records = BlockRun(block, found, measure, workers, request.files).run(budget)
+        store.append(records)
+        listeners.ended(number, block, records, time.monotonic() - begin)
+
+
+def _survey(
+    workers: Workers, request: Request, blocks: Sequence[Block]
+) -> dict[str, dict[str, Any]]:
+    """What each case's variant says of it; one process for all, one a case if that dies."""
+    cases = [case for block in blocks for case in block.cases]
+    asked = [
+        {
+            "variant": {"name": case.variant.name, "params": dict(case.variant.params)},
+            "workload": case.workload.as_dict(),
+        }
+        for case in cases
+    ]
+    if not asked:
+        return {}
+    timeout = request.suite.measure.timeout_s
+    files = list(request.files)
+    whole = workers.run("survey", {"files": files, "cases": asked}, timeout)
+    if whole.answered:
+        return {case.id: found for case, found in zip(cases, whole.result, strict=True)}
+    answers = {}
+    for case, one in zip(cases, asked, strict=True):
+        outcome = workers.run("survey", {"files": files, "cases": [one]}, timeout)
+        if outcome.answered:
+            answers[case.id] = outcome.result[0]
+        else:
+            reason = f"unsupported(): {outcome.reason(timeout)}"
+            answers[case.id] = {"status": outcome.status(), "reason": reason}
+    return answers
+
+
+def _open(store: Store, request: Request) -> dict[str, Any]:
+    """The manifest of the run, written for a new one, checked for one that is resumed."""
+    fresh = _manifest(request)
+    if not (store.folder / "manifest.json").exists():
+        if request.resume:
+            raise RunError(f"{store.folder}: holds no run to resume; leave --resume out")
+        if (store.folder / "records.jsonl").exists():
+            raise RunError(f"{store.folder}: holds records without a manifest; name another --out")
+        store.write_manifest(fresh)
+        return fresh
+    found = read_manifest(store.folder)
+    if found["suite"]["hash"] != fresh["suite"]["hash"]:
+        raise RunError(
+            f"{store.folder}: holds another run (suite {found['suite']['name']}, other cases or "
+            "settings); name another --out"
+        )
+    if not request.resume:
+        raise RunError(
+            f"{store.folder}: already holds this run; add --resume to finish it, or name "
+            "another --out"
+        )
+    for key in ("sources", "machine_name", "versions"):
+        _same(store.folder, key, found[key], fresh[key])
+    return found
+
+
+def _same(folder: Path, key: str, found: Any, now: Any) -> None:
+    if found == now:
+        return
+    names = [str(found), str(now)]
+    if isinstance(found, dict) and isinstance(now, dict):
+        changed = sorted(name for name in found | now if found.get(name) != now.get(name))
+        names = [", ".join(changed)]
+    what = {
+        "sources": "the source of a variant has changed since",
+        "machine_name": "it was begun on another machine",
+        "versions": "the versions of packages have changed since",
+    }[key]
+    raise RunError(f"{folder}: cannot resume, {what}: {' -> '.join(names)}; start a new run")
+
+
+def _manifest(request: Request) -> dict[str, Any]:
+    suite = request.suite
+    machine = describe_machine()
+    devices = {block.workload.device for block in suite.blocks()}
+    names = {spec.name for spec in suite.variants}
+    return {
+        "schema": SCHEMA,
+        "run": request.folder.name,
+        "suite": {**suite.as_dict(), "hash": suite.hash, "text": suite.text},
+        "command": list(request.command),
+        "files": list(request.files),
+        "started_utc": utc_now(),
+        "machine_name": machine_slug("cuda" if "cuda" in devices else "cpu"),
+        "machine": machine,
+        "versions": machine["packages"],
+        "sources": {name: variant.source_hash(variant.get(name)) for name in sorted(names)},
+        "git": git_state(Path.cwd()),
+    }
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit of the checkout a run was started in and whether it was changed; None outside one."""
+    try:
+        head = _git(folder, "rev-parse", "--verify", "HEAD")
+        status = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    whole = len(head) == 40 and set(head) <= set("0123456789abcdef")
+    return {"commit": head, "changed": bool(status)} if whole else None
+
+
+def _git(folder: Path, *words: str) -> str:
+    command = ["git", "-C", str(folder), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()

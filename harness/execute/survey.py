@@ -1,0 +1,55 @@
+"""The survey: which cases can run at all, asked of every variant before anything is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from harness.device import device_named
+from harness.execute.setting import build, load_variants
+from harness.measure.faults import status_of
+from harness.variant import AttentionOp, definition_key, family_of
+from harness.workload import Workload, usable_cpus
+
+
+def survey(payload: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+    """For each case `{"variant", "workload"}`: its definition, and status and reason if it cannot.
+
+    One process serves all cases, so that an optional package is imported once a run.
+    """
+    load_variants(payload["files"])
+    return [_surveyed(case) for case in payload["cases"]]
+
+
+def _surveyed(case: dict[str, Any]) -> dict[str, Any]:
+    workload = Workload.model_validate(case["workload"])
+    try:
+        op = build(case["variant"])
+        key, own = definition_key(op)
+        found = {"definition": key, "own": own, "family": family_of(op)}
+        status, reason = _hindrance(op, workload)
+    except Exception as error:  # a variant's own code runs here
+        status, reason = status_of(error), f"unsupported() raised {type(error).__name__}: {error}"
+        found = {}
+    return found if reason is None else {**found, "status": status, "reason": reason}
+
+
+def _hindrance(op: AttentionOp, workload: Workload) -> tuple[str, str | None]:
+    device = device_named(workload.device)
+    reason = device.unavailable() or _too_many_threads(workload)
+    if reason is None and workload.bias != "none" and not op.biased:
+        reason = f"{op.name} takes no bias on its scores"
+    reason = reason or op.unsupported(workload)
+    if reason is not None:
+        return "unsupported", reason
+    # q, k, v once in the buffers, once as drawn, and at least an output as large as q.
+    needed, free = 2 * workload.input_bytes(), device.available_bytes()
+    if needed > free:
+        return "oom", f"its inputs need {needed:,} bytes, {free:,} are available"
+    return "ok", None
+
+
+def _too_many_threads(workload: Workload) -> str | None:
+    if workload.threads > usable_cpus():
+        return f"asks for {workload.threads} threads, this machine lets {usable_cpus()} run"
+    return None

@@ -1,0 +1,119 @@
+"""Inside a worker: from a folder with a payload to an answer in it, then exit."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import signal
+import struct
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+PAYLOAD, ANSWER, OUTPUT, RUNNING = "payload.json", "answer.json", "output.txt", "running.bin"
+_HEARTBEAT = struct.Struct("<qd")
+_PR_SET_PDEATHSIG = 1
+
+
+def warm_up() -> None:
+    """Import what every task needs and open one empty profile; run nothing parallel."""
+    import torch
+    import torch._inductor
+    from torch.profiler import ProfilerActivity, profile
+
+    import harness.execute.tasks
+    from harness import variant
+
+    variant.load_installed(own=True)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True):
+        torch.empty(1)
+
+
+def start(task: str, folder: str) -> None:
+    """Run a task and leave the process; never returns."""
+    code = 1
+    try:
+        with contextlib.suppress(OSError):
+            os.setsid()
+        _isolate(Path(folder))
+        _run(task, Path(folder))
+        code = 0
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent dies (Linux)."""
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+class Running:
+    """Names the case that is running, in memory that outlives the process."""
+
+    def __init__(self, folder: Path) -> None:
+        import mmap
+
+        with (folder / RUNNING).open("r+b") as file:
+            self._memory = mmap.mmap(file.fileno(), _HEARTBEAT.size)
+
+    def __call__(self, index: int) -> None:
+        """Say that case `index` is about to be called; -1 when none is."""
+        _HEARTBEAT.pack_into(self._memory, 0, index, time.monotonic())
+
+
+def prepare_folder(folder: Path, payload: dict[str, Any]) -> None:
+    """What the parent lays down for a task before it is started."""
+    (folder / PAYLOAD).write_text(json.dumps(payload))
+    (folder / RUNNING).write_bytes(_HEARTBEAT.pack(-1, time.monotonic()))
+
+
+def read_running(folder: Path) -> tuple[int, float]:
+    """The case that is (or was last) running, and since when on the monotonic clock."""
+    index, since = _HEARTBEAT.unpack((folder / RUNNING).read_bytes())
+    return index, since
+
+
+def _isolate(folder: Path) -> None:
+    if sys.platform == "linux":
+        die_with_parent()
+        # Should the machine run out of memory, the kernel takes this process, not the run.
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("1000")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    output = os.open(folder / OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+
+
+def _run(task: str, folder: Path) -> None:
+    from harness.execute.tasks import TASKS
+    from harness.measure.faults import status_of
+
+    payload = json.loads((folder / PAYLOAD).read_text())
+    try:
+        answer = {"result": TASKS[task](payload, folder)}
+    except Exception as error:  # the process boundary: what a case raised becomes its record
+        text = f"{type(error).__name__}: {error}"
+        answer = {
+            "raised": {
+                "status": status_of(error),
+                "reason": text[:2000],
+                "traceback": traceback.format_exc()[-4000:],
+            }
+        }
+    draft = folder / (ANSWER + ".draft")
+    draft.write_text(json.dumps(answer))
+    draft.replace(folder / ANSWER)
