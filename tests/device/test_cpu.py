@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
+import pytest
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -64,19 +68,25 @@ def test_peak_counts_what_was_freed_before_the_call_ended() -> None:
     assert CpuDevice().profile(call).peak_bytes >= 4 << 20
 
 
-def test_time_is_positive_and_grows_with_the_work() -> None:
-    device = CpuDevice()
-    small, large = torch.ones(8, 8), torch.ones(512, 512)
-    short = min(device.time(lambda: small @ small).seconds for _ in range(5))
-    long = device.time(lambda: [large @ large for _ in range(5)])
-    assert 0 < short < long.seconds
-    assert long.host_s == long.seconds
-    assert len(long.result) == 5
+def test_time_is_that_of_the_call() -> None:
+    timing = CpuDevice().time(lambda: time.sleep(0.02) or "result")  # type: ignore[func-returns-value]
+    assert timing.result == "result"
+    assert 0.02 <= timing.seconds < 1
+    assert timing.host_s == timing.seconds
 
 
 def test_available_memory_is_within_the_machine() -> None:
     device = CpuDevice()
     assert 0 < device.available_bytes() <= device.describe()["memory_bytes"]
+
+
+def test_available_memory_is_within_the_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"memory.max": "5000", "memory.current": "2000"}
+    read = Path.read_text
+    monkeypatch.setattr(
+        Path, "read_text", lambda path, **how: files.get(path.name) or read(path, **how)
+    )
+    assert CpuDevice().available_bytes() == 3000
 
 
 def test_description_and_state() -> None:

@@ -17,11 +17,11 @@ from harness.device import CudaDevice
 from harness.machine import describe_machine, machine_slug
 from harness.mask import Mask, MaskSpec
 
+# Asked of the device, since torch.cuda.is_available() would spoil forks of other tests.
+UNAVAILABLE = CudaDevice().unavailable()
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(
-        not torch.cuda.is_available(), reason=f"needs a GPU: {CudaDevice().unavailable()}"
-    ),
+    pytest.mark.skipif(UNAVAILABLE is not None, reason=f"needs a GPU: {UNAVAILABLE}"),
 ]
 cuda: Any = torch.cuda
 MILLION_CYCLES = 1_000_000  # half a millisecond or so

@@ -14,11 +14,11 @@ from harness.inputs import make_inputs
 from harness.variant import AttentionOp
 from harness.workload import Workload
 
+# Asked of the device, since torch.cuda.is_available() would spoil forks of other tests.
+UNAVAILABLE = CudaDevice().unavailable()
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(
-        not torch.cuda.is_available(), reason=f"needs a GPU: {CudaDevice().unavailable()}"
-    ),
+    pytest.mark.skipif(UNAVAILABLE is not None, reason=f"needs a GPU: {UNAVAILABLE}"),
 ]
 # Error relative to the norm of the reference: rounding of the operands, and room for TF32 and
 # for a third power of the scores. A wrong mask or scale gives more than 0.1.
