@@ -36,7 +36,7 @@ class Chart(ABC):
             if row["status"] == "ok" and all(row.get(name, 0) > 0 for name in self.columns)
         ]
 
-    def panel_title(self, group: Group, varying: str) -> str:  # noqa: ARG002 - others need it
+    def panel_title(self, group: Group, varying: str) -> str:
         """What stands above a panel."""
         return varying
 
@@ -206,7 +206,7 @@ class ErrorLatency(Chart):
             axes.hlines(error, low, high, color=look.colour, linewidth=1.5)
             axes.plot([latency], [error], linestyle="none", **_marker(look, 8.0))
 
-    def scale(self, axes: Axes, group: Group, everything: Sequence[Row]) -> None:  # noqa: ARG002
+    def scale(self, axes: Axes, group: Group, everything: Sequence[Row]) -> None:
         """Seconds by errors, each panel by its own."""
         rows = self.rows(group)
         latencies = [row["latency_s"] for row in rows]

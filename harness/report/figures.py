@@ -145,6 +145,9 @@ def _figure(chart: Chart, title: str, groups: Sequence[Group], styles: Looks) ->
             fontsize=9,
             handlelength=3,
         )
+        # Laid out once, and not again for each format.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     return figure
 
 

@@ -71,10 +71,11 @@ def write_page(material: Material, out: Path) -> Path:
     Raises RunError when the folder cannot be written.
     """
     plots, missing = drawing.figures(material.frame)
-    html = page(material, plots, missing)
     try:
         out.mkdir(parents=True, exist_ok=True)
         drawing.save(plots, out)
+        svgs = {plot.name: (out / f"{plot.name}.svg").read_bytes() for plot in plots}
+        html = page(material, plots, missing, svgs)
         (out / "records.csv").write_bytes(export(material.frame, "csv"))
         (out / "index.html").write_text(html, encoding="utf-8")
     except OSError as error:
@@ -86,9 +87,12 @@ def write_page(material: Material, out: Path) -> Path:
 
 
 def page(
-    material: Material, plots: Sequence[drawing.Plot], missing: Sequence[drawing.Missing]
+    material: Material,
+    plots: Sequence[drawing.Plot],
+    missing: Sequence[drawing.Missing],
+    svgs: Mapping[str, bytes],
 ) -> str:
-    """The HTML of a report."""
+    """The HTML of a report; `svgs` are the plots as SVG, by name."""
     rows = rows_of(material.frame)
     environment = jinja2.Environment(
         autoescape=True,
@@ -107,7 +111,7 @@ def page(
         shared=shared(rows),
         cases=len(rows),
         blocks=len({(row.get("run"), row.get("block_id")) for row in rows}),
-        figures=[_figure(plot, material.manifests) for plot in plots],
+        figures=[_figure(plot, svgs[plot.name], material.manifests) for plot in plots],
         missing=missing,
         tables=tables.matrix(material.frame),
         marks=tables.MARKS,
@@ -121,11 +125,12 @@ def page(
     )
 
 
-def _figure(plot: drawing.Plot, manifests: Mapping[str, Mapping[str, Any]]) -> PageFigure:
+def _figure(
+    plot: drawing.Plot, svg: bytes, manifests: Mapping[str, Mapping[str, Any]]
+) -> PageFigure:
     caption = f"{_CAPTIONS[plot.kind]} {expectation(plot.comparisons, manifests)}".strip()
     files = tuple(f"{plot.name}.{kind}" for kind in drawing.FORMATS)
-    svg = inline(drawing.render(plot.figure, "svg"), plot.name, plot.alt)
-    return PageFigure(plot.title, svg, caption, files)
+    return PageFigure(plot.title, inline(svg, plot.name, plot.alt), caption, files)
 
 
 def _title(manifests: Mapping[str, Mapping[str, Any]]) -> str:

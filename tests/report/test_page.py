@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import html.parser
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness.errors import RunError
+from harness.report import figures, write_report
+from harness.report import page as pages
+from harness.report.page.chance import binomial_limit, controls_of, expectation
+from harness.report.page.facts import facts_of
+from harness.report.page.summary import fastest, sentence
+from harness.report.ranking import Comparisons
+
+from .synthetic import BASELINE, FAST, control_frame, frame_of, manifest, row, run_frame
+
+VOID = {"meta", "br", "use", "path"}
+
+
+class Reader(html.parser.HTMLParser):
+    """Collects tags, ids and links, and fails on a tag that is not closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def all(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+
+def material(frame: pd.DataFrame, **given: Any) -> pages.Material:
+    return pages.Material(frame, control_frame(), {"quick-a": manifest(**given)})
+
+
+def page_of(frame: pd.DataFrame, **given: Any) -> str:
+    plots, missing = figures.figures(frame)
+    svgs = {plot.name: figures.render(plot.figure, "svg") for plot in plots}
+    return pages.page(material(frame, **given), plots, missing, svgs)
+
+
+def read(text: str) -> Reader:
+    reader = Reader()
+    reader.feed(text)
+    assert reader.open == []
+    return reader
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pages.write_page(material(run_frame()), tmp_path_factory.mktemp("report"))
+
+
+def test_the_page_asks_for_nothing_outside(written: Path) -> None:
+    text = written.read_text()
+    reader = read(text)
+    links = [tag.get(name) for _, tag in reader.tags for name in ("src", "href", "xlink:href")]
+    found = [link for link in links if link]
+    assert found
+    for link in found:
+        inside = link.startswith("#") or (written.parent / link).is_file()
+        assert inside, link
+    assert not reader.all("script")
+    assert not reader.all("link")
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
+
+
+def test_ids_are_unique_and_every_inner_link_has_its_end(written: Path) -> None:
+    text = written.read_text()
+    reader = read(text)
+    ids = [tag["id"] for _, tag in reader.tags if "id" in tag]
+    assert len(ids) == len(set(ids))
+    ends = {link for _, tag in reader.tags for link in (tag.get("href"), tag.get("xlink:href"))}
+    ends |= {f"#{name}" for name in re.findall(r"url\(#([^)]*)\)", text)}
+    assert {end[1:] for end in ends if end and end.startswith("#")} <= set(ids)
+
+
+def test_figures_and_tables_can_be_read_without_eyes(written: Path) -> None:
+    reader = read(written.read_text())
+    drawings = reader.all("svg")
+    assert len(drawings) == len(reader.all("figcaption")) == 8
+    assert all(tag["role"] == "img" and tag["aria-label"] for tag in drawings)
+    assert len(reader.all("caption")) == len(reader.all("table"))
+    assert all("scope" in tag for tag in reader.all("th"))
+
+
+def test_the_records_and_every_figure_lie_beside_the_page(written: Path) -> None:
+    names = {path.name for path in written.parent.iterdir()}
+    assert {"index.html", "records.csv", "latency-forward.pdf", "error-forward.svg"} <= names
+    assert len(names) == 2 + 8 * 3
+
+
+def test_what_comes_from_users_is_text() -> None:
+    evil = '<script>alert("x")</script>'
+    rows = [row(BASELINE), row(evil), row(FAST, status="error", reason=evil + "<!--")]
+    measured = manifest()["suite"]
+    suite = {**measured, "name": evil, "description": evil, "text": evil}
+    text = page_of(frame_of(rows), suite=suite, command=evil, machine={evil: evil})
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert "&lt;!--" in text
+    read(text)
+
+
+def test_nothing_absent_is_shown_as_a_number() -> None:
+    rows = [row(BASELINE), row(FAST, ratio=None, verdict=None, latency_low_s=float("nan"))]
+    text = re.sub(r"<svg.*?</svg>|<style>.*?</style>", "", page_of(frame_of(rows)), flags=re.S)
+    assert not re.search(r"\b(nan|None|NaN|<NA>)\b", text)
+
+
+def test_a_run_in_which_all_failed_says_so() -> None:
+    text = page_of(frame_of([row(BASELINE, status="oom", reason="too big")]))
+    assert "nothing to rank" in text
+    assert "Latency against length, forward: no case came out ok." in text
+    assert "too big" in text
+    read(text)
+
+
+def test_an_empty_run_has_a_page() -> None:
+    assert "the run holds no case" in page_of(frame_of([]))
+
+
+def test_the_verdict_is_one_sentence() -> None:
+    rows = run_frame().to_dict("records")
+    first = [one for one in rows if one["status"] == "ok"]
+    said = f"{FAST} is the fastest in all 18 workloads, 2.7x to 3.5x as fast as {BASELINE}."
+    assert sentence([{str(k): v for k, v in one.items()} for one in first]) == said
+
+
+def test_the_verdict_counts_when_winners_differ_and_names_ties() -> None:
+    wide = {"ratio": 0.99, "ratio_low": 0.97, "ratio_high": 1.01}
+    rows = [row(BASELINE, 256), row(FAST, 256, ratio=2.0, ratio_low=1.9, ratio_high=2.1)]
+    rows += [row(BASELINE, 512), row(FAST, 512, **wide), row(BASELINE, 1024)]
+    said = (
+        f"{BASELINE} is the fastest in 2 of 3 workloads, {FAST} in 1 "
+        "(in 1 the lead is within the noise and in 1 nothing else came out ok)."
+    )
+    assert sentence(rows) == said
+    spans = fastest(rows)[0].spans
+    assert [(one.variant, one.lengths, one.ties) for one in spans] == [
+        (BASELINE, "256", ()),
+        (FAST, "512", (BASELINE,)),
+        (BASELINE, "1024", ()),
+    ]
+
+
+def test_captions_say_how_many_false_verdicts_to_expect(written: Path) -> None:
+    manifests = {"quick-a": manifest()}
+    text = expectation([Comparisons("quick-a", 40, 10)], manifests)
+    assert text.startswith("40 comparisons are shown; at alpha 0.05 a comparison")
+    assert "about 2.0 false verdicts" in text
+    manifests["quick-a"]["suite"]["measure"]["familywise"] = True
+    assert "about 0.5 false" in expectation([Comparisons("quick-a", 40, 10)], manifests)
+    text = written.read_text()
+    assert "57 comparisons are shown" in text
+    assert "96 comparisons are shown" in text
+
+
+@pytest.mark.parametrize(("different", "alarming"), [(1, False), (4, False), (5, True), (18, True)])
+def test_the_control_alarms_beyond_chance(different: int, alarming: bool) -> None:
+    found = controls_of(control_frame(different), {"quick-a": manifest()})
+    assert [(one.blocks, one.different, one.limit) for one in found] == [(18, different, 4)]
+    assert found[0].alarming is alarming
+    assert f"called different {different} time" in found[0].text
+
+
+def test_the_binomial_limit_is_the_quantile() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    for trials, share in ((1, 0.05), (18, 0.05), (200, 0.01)):
+        assert binomial_limit(trials, share, 0.99) == stats.binom.ppf(0.99, trials, share)
+
+
+def test_facts_leave_out_what_a_manifest_does_not_hold() -> None:
+    bare = {
+        name: value for name, value in manifest().items() if name not in ("ended_utc", "machine")
+    }
+    facts = facts_of(bare)
+    assert facts.when == "started 2026-01-02T03:04:05Z, not ended"
+    assert facts.machine == ()
+    nested = facts_of(manifest(machine={"cpu": {"memory_bytes": 2**33, "model": "X"}, "gpu": None}))
+    assert nested.machine == (("cpu memory", "8 GiB"), ("cpu model", "X"))
+    assert facts_of(manifest()).when.endswith("took 1 min 55 s")
+
+
+def test_a_report_lies_in_the_run_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "load", lambda _: frame_of([row(BASELINE), row(FAST)]))
+    monkeypatch.setattr(pages, "controls", lambda _: control_frame())
+    monkeypatch.setattr(pages, "read_manifest", lambda _: manifest())
+    assert write_report([tmp_path / "a"]) == tmp_path / "a" / "report" / "index.html"
+    assert write_report([tmp_path / "a"], tmp_path / "b") == tmp_path / "b" / "index.html"
+
+
+def test_a_report_of_nothing_and_one_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no run was named; name one or more"):
+        write_report([])
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(RunError, match=r"cannot write .*file.*; name a folder that can be written"):
+        pages.write_page(material(frame_of([row(BASELINE)])), blocked)

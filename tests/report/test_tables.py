@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from harness.report import tables, terminal
+from harness.report.groups import grouped, rows_of, shared
+from harness.report.ranking import compared, matched, winners
+
+from .synthetic import BASELINE, FAST, frame_of, row, run_frame
+
+
+def test_tables_do_not_wait_for_matplotlib() -> None:
+    code = "import sys, harness.report.tables, harness.report.terminal; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert "harness.report.tables" in loaded
+    assert "matplotlib" not in loaded
+
+
+def test_a_table_has_variants_as_rows_and_lengths_as_columns() -> None:
+    first = tables.matrix(run_frame())[0]
+    assert (first.title, first.axis) == ("forward, mask none", "q_len")
+    assert first.lengths == (256, 512, 1024, 2048, 4096)
+    assert [line.variant for line in first.lines][:2] == [BASELINE, FAST]
+    assert first.lines[0].cells[0] == tables.Cell("ok", "400 us", is_baseline=True)
+    cell = first.lines[1].cells[0]
+    assert cell is not None
+    assert (cell.text, cell.interval, cell.fastest) == ("150 us  2.67x ▲", "2.61 to 2.71", True)
+
+
+def test_titles_list_what_varies_and_nothing_else() -> None:
+    frame = frame_of([row(BASELINE, heads=heads, kv_heads=heads) for heads in (2, 8)])
+    assert [table.title for table in tables.matrix(frame)] == ["heads=2", "heads=8"]
+    assert ("dtype", "float32") in shared(rows_of(frame))
+    assert "heads" not in dict(shared(rows_of(frame)))
+
+
+def test_a_single_table_is_titled_by_pass_and_mask() -> None:
+    assert tables.matrix(frame_of([row(BASELINE)]))[0].title == "forward, mask none"
+
+
+def test_decode_sweeps_the_keys() -> None:
+    rows = [row(BASELINE, length, **{"pass": "decode"}) for length in (512, 256)]
+    table = tables.matrix(frame_of([*rows, row(BASELINE, 128)]))[1]
+    assert (table.title, table.axis, table.lengths) == ("decode", "kv_len", (256, 512))
+
+
+def test_keys_that_do_not_follow_queries_make_a_table_of_their_own() -> None:
+    square = [row(BASELINE, length) for length in (256, 512)]
+    cross = [row(BASELINE, length, kv_len=4096) for length in (256, 512)]
+    found = tables.matrix(frame_of([*square, *cross]))
+    assert [table.title for table in found] == ["kv_len=q_len", "kv_len=4096"]
+    assert {table.lengths for table in found} == {(256, 512)}
+
+
+def test_a_whole_grid_of_queries_and_keys_is_one_table_for_each_number_of_keys() -> None:
+    rows = [row(BASELINE, q, kv_len=kv) for kv in (256, 512) for q in (256, 512)]
+    found = grouped(rows_of(frame_of(rows)))
+    assert [(group.title, group.lengths) for group in found] == [
+        ("kv_len=256", (256, 512)),
+        ("kv_len=512", (256, 512)),
+    ]
+
+
+def test_what_was_not_measured_is_never_0_or_nan() -> None:
+    bare = row(FAST, latency_s=None, ratio=float("nan"), verdict=None, reason=None)
+    cell = tables.matrix(frame_of([row(BASELINE), bare]))[0].lines[1].cells[0]
+    assert cell == tables.Cell("ok", "–")  # noqa: RUF001 - the dash of an empty cell
+
+
+def test_a_case_that_the_suite_does_not_hold_is_an_empty_cell() -> None:
+    frame = frame_of([row(BASELINE, 256), row(BASELINE, 512), row(FAST, 512)])
+    assert tables.matrix(frame)[0].lines[1].cells[0] is None
+
+
+def test_outcomes_are_counted_by_status() -> None:
+    expected = {"ok": 114, "incorrect": 2, "unsupported": 8, "oom": 2}
+    assert tables.outcomes(run_frame()) == expected
+
+
+def test_a_failure_stands_once_with_the_workloads_it_covers() -> None:
+    found = {failure.variant: failure for failure in tables.failures(run_frame())}
+    assert found["flex"].count == 8
+    assert found["flex"].workloads[0] == "forward+backward, mask none: q_len 256, 512, 1024, 2048"
+    assert found["chunked"].status == "incorrect"
+    everywhere = frame_of([row("flex", q, status="error", reason="no") for q in (256, 512)])
+    assert tables.failures(everywhere)[0].workloads == ("all 2 workloads",)
+
+
+def test_an_incorrect_variant_never_wins_however_fast() -> None:
+    wrong = row(FAST, status="incorrect", reason="error 1 > bound 1e-6", latency_s=1e-9, ratio=1e-6)
+    assert [one.variant for one in winners(frame_of([row(BASELINE), wrong]))] == [BASELINE]
+
+
+def test_winners_are_found_within_a_block_of_one_run_only() -> None:
+    slow, fast = row(BASELINE, run="a", latency_s=2.0), row(BASELINE, run="b", latency_s=1.0)
+    assert len(winners(frame_of([slow, fast]))) == 2
+
+
+def test_a_winner_names_those_it_cannot_be_told_from() -> None:
+    near = row("chunked", ratio=0.33, ratio_low=0.32, ratio_high=0.34)
+    best = row(FAST, ratio=0.325, ratio_low=0.315, ratio_high=0.335)
+    found = winners(frame_of([row(BASELINE), near, best]))[0]
+    assert (found.variant, found.ties, found.rivals) == (FAST, ("chunked",), 2)
+
+
+def test_without_a_baseline_latencies_decide() -> None:
+    failed = row(BASELINE, status="oom", reason="no memory")
+    alone = row(FAST, ratio=None, ratio_low=None, ratio_high=None, verdict=None)
+    slower = row("flex", ratio=None, ratio_low=None, ratio_high=None, verdict=None)
+    found = winners(frame_of([failed, slower, alone]))[0]
+    assert (found.variant, found.ties, found.ratio) == (FAST, (), None)
+
+
+def test_means_are_taken_over_matched_blocks_only() -> None:
+    """The variant that is missing at 512, where all are slow, gains nothing by its absence."""
+    rows = [row(BASELINE, length) for length in (256, 512)]
+    rows += [row(FAST, 256, ratio=0.5), row(FAST, 512, ratio=2.0), row("flex", 256, ratio=0.8)]
+    rows += [row("flex", 512, status="oom", reason="no memory")]
+    rows += [row("chunked", length, status="error", reason="x") for length in (256, 512)]
+    found = matched(frame_of(rows))[0]
+    assert (found.blocks, found.of_blocks, found.left_out) == (1, 2, ("chunked",))
+    means = {mean.variant: mean.speedup for mean in found.means}
+    assert means == pytest.approx({FAST: 2.0, "flex": 1.25, BASELINE: 1.0})
+
+
+def test_comparisons_leave_out_baselines_and_failures() -> None:
+    found = compared(rows_of(run_frame()))
+    assert [(one.run, one.verdicts, one.blocks) for one in found] == [("quick-a", 96, 18)]
+
+
+def test_the_terminal_shows_markup_in_a_reason_as_it_is() -> None:
+    frame = frame_of([row("flex", status="error", reason="[bold]index[/bold] [0]")])
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(terminal.draw_failures(tables.failures(frame)))
+    assert "[bold]index[/bold] [0]" in console.export_text()
+
+
+def test_the_terminal_shows_latency_and_speed_up(capsys: pytest.CaptureFixture[str]) -> None:
+    for table in tables.matrix(run_frame()):
+        Console(width=120).print(terminal.draw(table, intervals=True))
+    Console().print(terminal.draw_outcomes(tables.outcomes(run_frame())))
+    text = capsys.readouterr().out
+    assert "2.67x ▲" in text
+    assert "2.61 to 2.71" in text
+    assert "114 ok, 2 incorrect, 8 unsupported, 2 oom" in text
+
+
+def test_an_empty_frame_gives_no_table() -> None:
+    empty = frame_of([])
+    assert isinstance(empty, pd.DataFrame)
+    assert (tables.matrix(empty), tables.failures(empty), tables.outcomes(empty)) == ([], [], {})
