@@ -41,14 +41,16 @@ class Flex(SoftmaxFamily):
         return call
 
     def unsupported(self, workload: Workload) -> str | None:
-        """torch's FlexAttention has no backward on the CPU."""
+        """What FlexAttention lacks on the CPU: a backward, and float64."""
         if workload.device == "cpu" and workload.has_gradients:
             return "FlexAttention has no backward on the CPU; use pass forward or decode"
+        if workload.device == "cpu" and workload.dtype == "float64":
+            return "FlexAttention takes no float64 on the CPU; use float32, float16 or bfloat16"
         return None
 
     def expected_kernels(self, workload: Workload) -> tuple[str, ...]:
-        """The compiled kernel's name."""
-        return ("flex_attention",)
+        """The compiled kernel's name on a GPU; on the CPU it is in no profile."""
+        return ("flex_attention",) if workload.device == "cuda" else ()
 
     def cost(self, workload: Workload) -> Cost:
         """Time grows with the square of the length, memory with the length."""

@@ -1,0 +1,12 @@
+"""Short ways to make what many tests need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.workload import Workload
+
+
+def workload(**fields: Any) -> Workload:
+    """A workload from its fields by the names they have in YAML; `pass_` stands for `pass`."""
+    return Workload.model_validate({"q_len": 16, **fields})

@@ -1,0 +1,40 @@
+"""Every test that takes `op` or `compiled_op` runs on every registered variant."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from tests.conformance.contract import names, variants
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    for fixture, compiled in (("op", False), ("compiled_op", True)):
+        if fixture in metafunc.fixturenames:
+            ops = variants(compiled)
+            metafunc.parametrize(fixture, ops, ids=names(ops))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Shapes are tiny here: waking a second thread costs more than the work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def compiler() -> Iterator[None]:
+    """torch.compile with an empty cache of compiled functions."""
+    with warnings.catch_warnings():
+        # torch's own modules use what torch deprecates.
+        warnings.simplefilter("ignore")
+        importlib.import_module("torch._inductor.compile_fx")
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
