@@ -104,7 +104,9 @@ def log_ratios(times: Sequence[float], baseline: Sequence[float]) -> NDArray[np.
 def batch_medians(values: Samples, length: int) -> NDArray[np.float64]:
     """Medians of consecutive runs of `length` values; an incomplete last run is left out."""
     whole = len(values) // length
-    return np.median(np.asarray(values)[: whole * length].reshape(whole, length), axis=1)
+    runs = np.asarray(values)[: whole * length].reshape(whole, length)
+    medians: NDArray[np.float64] = np.median(runs, axis=1)
+    return medians
 
 
 def look_rounds(rounds: int) -> list[int]:

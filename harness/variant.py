@@ -11,7 +11,6 @@ import inspect
 import re
 import sys
 import typing
-from abc import ABC
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +42,7 @@ class Cost:
     memory_growth: float | None = None
 
 
-class AttentionOp(ABC):
+class AttentionOp:
     """One attention mechanism on q (B, H, Lq, D), k (B, Hkv, Lkv, D), v (B, Hkv, Lkv, Dv).
 
     A variant is a frozen dataclass whose fields are its parameters; `forward` is all that is
@@ -113,7 +112,7 @@ def register(name: str) -> Callable[[Op], Op]:
                 f"variant {name!r} in {_file_of(cls)}: a name is small letters, digits and _; "
                 "write one such as my_attention"
             )
-        if not issubclass(cls, AttentionOp) or not dataclasses.is_dataclass(cls):
+        if not _is_variant_class(cls):
             raise VariantError(
                 f"variant {name!r} in {_file_of(cls)}: {cls.__name__} must derive from "
                 "AttentionOp and be a frozen dataclass; write @register above "
@@ -290,7 +289,11 @@ def source_file(cls: type[AttentionOp]) -> str:
 
 
 def _bases(op: AttentionOp) -> list[type]:
-    return [base for base in type(op).__mro__ if base not in (AttentionOp, ABC, object)]
+    return [base for base in type(op).__mro__ if base not in (AttentionOp, object)]
+
+
+def _is_variant_class(cls: type) -> bool:
+    return issubclass(cls, AttentionOp) and dataclasses.is_dataclass(cls)
 
 
 def _is_variant_code(base: type) -> bool:

@@ -23,7 +23,7 @@ NO_WORK = frozenset(
     resolve_neg to lift_fresh alias unflatten flatten narrow split chunk unbind set_ resize_
     detach_ expand_as view_as matmul softmax scaled_dot_product_attention item is_nonzero
     _local_scalar_dense result_type result_type_ new_empty new_empty_strided accumulate_grad
-    """.split()  # noqa: SIM905 - as a list it takes a line a word
+    """.split()
 )
 
 

@@ -129,10 +129,8 @@ class BlockRun:
                 continue
             faults = [answer for answer in outcome.result if "status" in answer]
             for answer in faults:
-                named[answer["name"]].out(
-                    answer["status"], answer["reason"], Failure(where="race")
-                )
-            # Samples taken beside a variant that failed are as good as any, the baseline's excepted.
+                named[answer["name"]].out(answer["status"], answer["reason"], Failure(where="race"))
+            # Samples taken beside a variant that failed stay good, unless it was the baseline.
             if any(named[answer["name"]].case.variant == self._block.baseline for answer in faults):
                 continue
             self._keep(outcome.result, named)
@@ -144,7 +142,8 @@ class BlockRun:
         baseline = [e for e in running if e.case.variant == self._block.baseline]
         others = [e for e in running if e.case.variant != self._block.baseline]
         named = {str(e.case.variant): e for e in baseline}
-        named |= {CONTROL: e for e in baseline}
+        if baseline:
+            named[CONTROL] = baseline[0]
         return named | {str(e.case.variant): e for e in others}
 
     def _race_payload(
@@ -205,7 +204,7 @@ class BlockRun:
             ),
             workload=self._workload,
             is_baseline=spec == self._block.baseline,
-            status=entry.status,  # type: ignore[arg-type]
+            status=entry.status,
             reason=entry.reason,
             flops=entry.case.workload.flops(),
             probe=entry.probe,
@@ -233,7 +232,7 @@ def _truth_path(folder: Path, entry: Entry) -> Path:
 def _failure(where: str, outcome: Outcome) -> Failure:
     raised = outcome.raised or {}
     return Failure(
-        where=where,  # type: ignore[arg-type]
+        where=where,
         exit_code=outcome.exit_code,
         signal=outcome.signal,
         traceback=raised.get("traceback"),

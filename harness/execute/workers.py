@@ -121,9 +121,7 @@ class Workers:
             self._stop()
             return None, timed_out
 
-    def _outcome(
-        self, folder: Path, ended: tuple[int | None, bool], oom_killed: bool
-    ) -> Outcome:
+    def _outcome(self, folder: Path, ended: tuple[int | None, bool], oom_killed: bool) -> Outcome:
         code, timed_out = ended
         running, _ = worker.read_running(folder)
         output = ""

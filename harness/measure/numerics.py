@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -44,7 +45,9 @@ def judge(produced: Produced, truth: Truth, workload: Workload) -> Numerics:
         return Numerics(rows=len(truth.rows), wrong=wrong)
     found = produced.output.detach()[:, :, truth.rows]
     error, bound = relative_error(found, truth.output, truth.judged), _bound(truth, workload)
-    wrong = row_fault(found, truth.output, truth.judged, row_limit(truth.output, truth.own, workload))
+    wrong = row_fault(
+        found, truth.output, truth.judged, row_limit(truth.output, truth.own, workload)
+    )
     if wrong is None and not error <= bound:
         wrong = f"error {error:.2g} above the bound {bound:.2g}"
     gradients = _judge_gradients(produced, truth, workload) if truth.gradients else (None,) * 3
@@ -64,7 +67,8 @@ def row_limit(expected: Tensor, own: OwnError, workload: Workload) -> Tensor:
     eps, accumulator = _epsilons(workload)
     norms = expected.square().sum(-1).sqrt()
     spread = own.largest_v * workload.v_head_dim**0.5
-    return (2 * _finite(own.row) + 4 * eps) * norms + 4 * accumulator * spread
+    limit: Tensor = (2 * _finite(own.row) + 4 * eps) * norms + 4 * accumulator * spread
+    return limit
 
 
 def row_fault(found: Tensor, expected: Tensor, judged: Tensor, limit: Tensor) -> str | None:
@@ -80,10 +84,12 @@ def row_fault(found: Tensor, expected: Tensor, judged: Tensor, limit: Tensor) ->
 
 def _bound(truth: Truth, workload: Workload) -> float:
     rows = truth.judged.expand(*truth.output.shape[:3], 1).sum()
-    row_norm = judged_norm(truth.output, truth.judged) / max(1.0, float(rows) ** 0.5)
+    norm = judged_norm(truth.output, truth.judged)
+    row_norm = norm / max(1.0, math.sqrt(int(rows)))
     eps, accumulator = _epsilons(workload)
     spread = truth.own.largest_v * workload.v_head_dim**0.5
-    return 2 * _finite(truth.own.tensor) + 4 * (eps + accumulator * spread / max(row_norm, 1e-30))
+    floor: float = 4 * (eps + accumulator * spread / max(row_norm, 1e-30))
+    return 2 * _finite(truth.own.tensor) + floor
 
 
 def _judge_gradients(

@@ -66,7 +66,9 @@ def judged_rows(workload: Workload, rowwise: bool) -> Tensor:
     tiles = torch.arange(0, workload.q_len, TILE)
     inside = torch.randint(0, TILE, tiles.shape, generator=spread)
     rows = torch.minimum(tiles + inside, torch.tensor(workload.q_len - 1))
-    return torch.unique(torch.cat([rows, torch.tensor([workload.q_len - 1])]))
+    last = torch.tensor([workload.q_len - 1])
+    positions: Tensor = torch.unique(torch.cat([rows, last]))
+    return positions
 
 
 def softmax_rows(workload: Workload, rowwise: bool = True, draw: int = 0) -> Tensor:

@@ -16,14 +16,14 @@ from harness.records.store import read_manifest, read_records
 
 Row = dict[str, Any]
 
-COLUMNS = (
-    "run machine suite case_id block_id variant variant_name family level pass batch heads kv_heads "
-    "q_len kv_len head_dim v_head_dim mask bias dtype device threads compile inputs seed scale "
-    "status reason latency_s latency_low_s latency_high_s ratio ratio_low ratio_high verdict "
-    "is_baseline rounds launches peak_bytes output_bytes rss_peak_bytes memory_ratio memory_verdict "
-    "error error_bound gradient_error gradient_error_bound checked_against deviation first_call_s "
-    "prepare_s flops flops_per_s kernels"
-).split()
+COLUMNS = """
+    run machine suite case_id block_id variant variant_name family level pass batch heads
+    kv_heads q_len kv_len head_dim v_head_dim mask bias dtype device threads compile inputs
+    seed scale status reason latency_s latency_low_s latency_high_s ratio ratio_low
+    ratio_high verdict is_baseline rounds launches peak_bytes output_bytes rss_peak_bytes
+    memory_ratio memory_verdict error error_bound gradient_error gradient_error_bound
+    checked_against deviation first_call_s prepare_s flops flops_per_s kernels
+""".split()
 
 
 def load(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:

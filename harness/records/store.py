@@ -71,7 +71,7 @@ class Store:
         aside: list[str] = []
         for line in _lines(self.folder / RECORDS):
             block, case = _ids(line)
-            if block not in expected:
+            if block is None or block not in expected:
                 aside.append(line)
                 continue
             kept.setdefault(block, []).append(line)

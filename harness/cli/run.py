@@ -1,0 +1,129 @@
+"""attnbench run: a suite on this machine, with progress, a table and a page at the end."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from harness.cli.options import complete_suite, cuda_available, load_variants, print_json
+from harness.errors import OptionError
+
+
+@click.command("run")
+@click.argument("suite", shell_complete=complete_suite)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option(
+    "--variant",
+    "variants",
+    multiple=True,
+    metavar="FILE_OR_NAME",
+    help="Add a variant: a file that registers one, or a name such as polynomial(degree=2).",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option("--budget", type=float, metavar="SECONDS", help="Seconds for racing, in all.")
+@click.option("--resume", is_flag=True, help="Finish the run in --out.")
+@click.option("--where", multiple=True, metavar="EXPR", help='Only these, as in "q_len<=1024".')
+@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUES", help="As in heads=2,8.")
+@click.option("--dry-run", is_flag=True, help="Say how much there is to do, and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome for a program.")
+def run_command(
+    suite: str,
+    out: Path | None,
+    variants: tuple[str, ...],
+    device: Literal["auto", "cpu", "cuda"],
+    budget: float | None,
+    resume: bool,
+    where: tuple[str, ...],
+    settings: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Run SUITE, a file or the name of a shipped suite (see `attnbench list suites`)."""
+    if budget is not None and not 0 < budget < float("inf"):
+        raise OptionError(f"--budget must be above 0 seconds, found {budget:g}; write 60")
+    if resume and out is None:
+        raise OptionError("--resume needs the run's folder; add --out DIR")
+    specs, files = load_variants(variants)
+    from harness.suite import load_suite
+
+    cuda = device == "auto" and cuda_available()
+    loaded = load_suite(
+        suite, variants=specs, where=where, overrides=settings, device=device, cuda=cuda
+    )
+    _announce(loaded, as_json=as_json and dry_run)
+    if not dry_run:
+        _execute(loaded, out, files, budget, resume, as_json)
+
+
+def _announce(suite: Any, *, as_json: bool) -> None:
+    from harness.execute.local import estimate_s
+
+    blocks, cases = suite.counts()
+    about = estimate_s(suite)
+    if as_json:
+        print_json({"suite": suite.name, "blocks": blocks, "cases": cases, "at_most_s": about})
+        return
+    text = f"{suite.name}: {blocks} blocks, {cases} cases, about {_minutes(about)} at most"
+    click.echo(text, err=True)
+
+
+def _execute(
+    suite: Any,
+    out: Path | None,
+    files: tuple[str, ...],
+    budget: float | None,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    from harness.cli.progress import Progress
+    from harness.execute.local import Request, default_folder, run_suite
+
+    first = next(suite.blocks())
+    folder = out if out is not None else default_folder(suite, first.workload.device)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    request = Request(suite, folder, files, budget, resume, tuple(sys.argv))
+    with Progress(suite.counts()[0]) as progress:
+        try:
+            run_suite(request, progress.listeners())
+        except KeyboardInterrupt:
+            progress.stop()
+            click.echo(
+                f"interrupted after {progress.done} of {suite.counts()[0]} blocks; what was "
+                f"measured is in {folder}\nresume with: {_resume_command(folder)}",
+                err=True,
+            )
+            sys.exit(3)
+    _conclude(folder, as_json)
+
+
+def _conclude(folder: Path, as_json: bool) -> None:
+    from harness.records import load
+    from harness.report import write_report
+    from harness.report.tables import failures, matrix, outcomes
+
+    frame = load(folder)
+    page = write_report([folder])
+    counts = {str(status): int(count) for status, count in frame["status"].value_counts().items()}
+    if as_json:
+        print_json({"run": str(folder), "page": str(page), "outcomes": counts})
+        return
+    from harness.cli.tables import print_report
+
+    print_report(matrix(frame), outcomes(frame), failures(frame))
+    click.echo(f"page: {page}")
+
+
+def _resume_command(folder: Path) -> str:
+    words = ["attnbench", *sys.argv[1:]]
+    if not any(word == "--out" or word.startswith("--out=") for word in words):
+        words += ["--out", str(folder)]
+    return shlex.join(words if "--resume" in words else [*words, "--resume"])
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,22 @@
+"""Prints the tables of a run to the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+
+from harness.report.tables import Failure, Table
+from harness.report.terminal import draw, draw_failures, draw_outcomes
+
+
+def print_report(
+    tables: Sequence[Table], counts: Mapping[str, int], failures: Sequence[Failure]
+) -> None:
+    """Every table, what failed and why, and how many cases ended how."""
+    console = Console()
+    for table in tables:
+        console.print(draw(table))
+    if failures:
+        console.print(draw_failures(failures))
+    console.print(draw_outcomes(counts))
