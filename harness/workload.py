@@ -68,12 +68,11 @@ class Workload(BaseModel):
         if "mask" in filled:
             filled["mask"] = str(MaskSpec.parse(str(filled["mask"])))
         filled.setdefault("threads", usable_cpus())
-        head_dim = filled.setdefault("head_dim", 64)
-        for name, source in (("kv_heads", "heads"), ("kv_len", "q_len")):
-            filled.setdefault(name, filled.get(source, 1))
-        filled.setdefault("v_head_dim", head_dim)
-        if isinstance(head_dim, int) and head_dim > 0:
-            filled.setdefault("scale", head_dim**-0.5)
+        filled.setdefault("head_dim", 64)
+        derived = (("kv_heads", "heads"), ("kv_len", "q_len"), ("v_head_dim", "head_dim"))
+        for name, source in derived:
+            filled.setdefault(name, _size(filled.get(source)))
+        filled.setdefault("scale", _size(filled["head_dim"]) ** -0.5)
         return filled
 
     @model_validator(mode="after")
@@ -176,6 +175,11 @@ class Workload(BaseModel):
         text += f" bias={self.bias}" if self.bias != "none" else ""
         text += f" threads={self.threads}" if self.threads != usable_cpus() else ""
         return text + (" compiled" if self.compile else "")
+
+
+def _size(given: Any) -> int:
+    """A size to derive others from; 1 when it is none, for then its own field is the error."""
+    return given if type(given) is int and given > 0 else 1
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,6 @@ def _refusal(workload: Workload) -> str | None:
 
 def _one_line(text: str) -> str:
     """The first reason of each operator, out of the dispatcher's text of many lines."""
-    reasons = re.findall(r"`(\w+)` is not supported because:\s+(.+)", text)
+    reasons = re.findall(r"`([^`]+)` is not supported because:\s+(.+)", text)
     line = "; ".join(f"{operator}: {reason}" for operator, reason in reasons)
     return line or " ".join(text.split())

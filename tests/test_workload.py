@@ -1,0 +1,193 @@
+"""Workloads: what is filled in, what is refused, what is counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from harness.inputs import make_inputs, make_output_gradient
+from harness.workload import Case, VariantSpec, Workload, content_hash, usable_cpus
+from tests.build import workload
+
+
+def test_defaults() -> None:
+    found = Workload.model_validate({"heads": 4, "q_len": 32})
+    assert (found.kv_heads, found.kv_len, found.head_dim, found.v_head_dim) == (4, 32, 64, 64)
+    assert found.scale == 64**-0.5
+    assert (found.pass_, found.mask, found.bias, found.dtype) == (
+        "forward",
+        "none",
+        "none",
+        "float32",
+    )
+    assert found.threads == usable_cpus()
+    assert (found.batch, found.seed, found.compile, found.device) == (1, 0, False, "cpu")
+
+
+def test_given_as_none_is_left_out() -> None:
+    assert workload(heads=4, kv_heads=None, scale=None) == workload(heads=4)
+
+
+def test_decode_has_one_query() -> None:
+    found = Workload.model_validate({"pass": "decode", "kv_len": 100})
+    assert (found.q_len, found.kv_len) == (1, 100)
+    assert str(found) == "decode B1 H1 kv100 D64 none float32 cpu"
+
+
+def test_mask_has_one_spelling() -> None:
+    assert workload(mask=" window(8)+causal ").mask == "causal+window(8)"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"heads": 12, "kv_heads": 5},
+            "kv_heads must divide heads: heads=12, kv_heads=5; use 1, 2, 3, 4, 6 or 12",
+        ),
+        ({"heads": 1, "kv_heads": 2}, "kv_heads must divide heads: heads=1, kv_heads=2; use 1"),
+        (
+            {"pass": "decode", "q_len": 2},
+            "decode takes one query: q_len=2; leave q_len out and sweep kv_len",
+        ),
+        (
+            {"mask": "packed(2)", "q_len": 8, "kv_len": 9},
+            "packed(2) needs q_len = kv_len >= 2: q_len=8, kv_len=9; "
+            "make both lengths equal and at least 2",
+        ),
+        ({"mask": "packed(9)", "q_len": 8}, "packed(9) needs q_len = kv_len >= 9: q_len=8"),
+        (
+            {"inputs": "uniform"},
+            "inputs: cannot read 'uniform'; write normal(s) with the standard deviation of the "
+            "scores, as in normal(2)",
+        ),
+        ({"inputs": "normal(0)"}, "inputs: cannot read 'normal(0)'"),
+        ({"inputs": "normal(1.2.3)"}, "inputs: cannot read 'normal(1.2.3)'"),
+        ({"mask": "casual"}, "mask: cannot read 'casual' in 'casual'; write none, causal"),
+    ],
+)
+def test_errors_across_fields(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        workload(**fields)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "message"),
+    [
+        ({"q_len": 0}, "q_len", "greater than or equal to 1"),
+        ({"heads": -1}, "heads", "greater than or equal to 1"),
+        ({"head_dim": 0}, "head_dim", "greater than or equal to 1"),
+        ({"heads": True}, "heads", "valid integer"),
+        ({"batch": "two"}, "batch", "valid integer"),
+        ({"batch": True}, "batch", "valid integer"),
+        ({"batch": 1.0}, "batch", "valid integer"),
+        ({"threads": 0}, "threads", "greater than or equal to 1"),
+        ({"seed": -1}, "seed", "greater than or equal to 0"),
+        ({"scale": 0}, "scale", "greater than 0"),
+        ({"compile": "yes"}, "compile", "valid boolean"),
+        ({"dtype": "float8"}, "dtype", "'float32', 'bfloat16', 'float16' or 'float64'"),
+        ({"pass": "sideways"}, "pass", "'forward', 'backward', 'forward+backward' or 'decode'"),
+        ({"bias": "t5"}, "bias", "'none', 'alibi' or 'random'"),
+        ({"device": "tpu"}, "device", "'cpu' or 'cuda'"),
+        ({"qlen": 4}, "qlen", "Extra inputs are not permitted"),
+    ],
+)
+def test_errors_of_a_field(fields: dict[str, Any], field: str, message: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        workload(**fields)
+    assert [found["loc"] for found in error.value.errors()] == [(field,)]
+    assert message in str(error.value)
+
+
+def test_a_workload_is_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        workload().q_len = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("fields", "pairs"),
+    [
+        ({"mask": "none"}, 3 * 4 * 32 * 32),
+        ({"mask": "causal"}, 3 * 4 * 32 * 33 // 2),
+        ({"mask": "causal", "kv_len": 40}, 3 * 4 * (32 * 33 // 2 + 32 * 8)),
+        ({"mask": "causal+window(5)"}, 3 * 4 * (32 * 5 - 10)),
+        ({"mask": "window(5)"}, 3 * 4 * (32 * 9 - 20)),
+        ({"mask": "none", "kv_heads": 2}, 3 * 4 * 32 * 32),
+    ],
+)
+def test_flops_are_the_closed_form(fields: dict[str, Any], pairs: int) -> None:
+    base = {"batch": 3, "heads": 4, "q_len": 32, "head_dim": 16, "v_head_dim": 24, **fields}
+    forward = 2 * (16 + 24) * pairs
+    assert workload(**base).flops() == forward
+    assert workload(**base, **{"pass": "backward"}).flops() == forward * 5 // 2
+    assert workload(**base, **{"pass": "forward+backward"}).flops() == forward * 7 // 2
+
+
+def test_decode_flops_count_one_query() -> None:
+    found = Workload.model_validate({"pass": "decode", "kv_len": 100, "head_dim": 8, "heads": 2})
+    assert found.flops() == 2 * 16 * 100 * 2
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+def test_input_bytes_are_those_of_the_inputs(dtype: str) -> None:
+    case = workload(batch=2, heads=4, kv_heads=2, kv_len=9, head_dim=8, v_head_dim=5, dtype=dtype)
+    assert case.input_bytes() == sum(t.numel() * t.element_size() for t in make_inputs(case))
+
+
+def test_inputs_are_seeded_and_spread_the_scores() -> None:
+    case = workload(heads=4, q_len=256, head_dim=32, inputs="normal(3)", scale=0.4)
+    q, k, _ = make_inputs(case)
+    assert float((q @ k.mT * case.scale).std()) == pytest.approx(3, rel=0.1)
+    assert all(map(torch.equal, make_inputs(case), make_inputs(case)))
+    assert not torch.equal(make_inputs(case, draw=1)[0], q)
+    assert not torch.equal(make_inputs(case.model_copy(update={"seed": 1}))[0], q)
+
+
+def test_output_gradient_is_zero_at_rows_that_are_not_judged() -> None:
+    case = workload(batch=3, q_len=40, mask="padding(0.5)")
+    rows = torch.tensor([0, 7, 39])
+    gradient = make_output_gradient(case, rows)
+    assert gradient.shape == (3, 1, 40, 64)
+    judged = torch.zeros(3, 40, dtype=torch.bool)
+    judged[:, rows] = case.build_mask().judged[:, rows]
+    assert torch.equal((gradient != 0).any(-1)[:, 0], judged)
+
+
+def test_text_leaves_out_what_is_usual() -> None:
+    assert str(workload(heads=4)) == "forward B1 H4 L16 D64 none float32 cpu"
+    found = workload(
+        heads=4,
+        kv_heads=2,
+        kv_len=9,
+        v_head_dim=3,
+        bias="alibi",
+        threads=usable_cpus() + 1,
+        compile=True,
+    )
+    assert str(found) == (
+        f"forward B1 H4/2 L16 kv9 D64 Dv3 none float32 cpu bias=alibi "
+        f"threads={usable_cpus() + 1} compiled"
+    )
+
+
+def test_fields_read_back() -> None:
+    found = workload(heads=4, mask="causal", **{"pass": "backward"})
+    assert found.as_dict()["pass"] == "backward"
+    assert Workload.model_validate(found.as_dict()) == found
+
+
+def test_case_id_is_of_the_content() -> None:
+    one = Case(VariantSpec("sdpa", (("backend", "flash"),)), workload())
+    same = Case(VariantSpec("sdpa", (("backend", "flash"),)), workload())
+    others = [
+        Case(VariantSpec("sdpa"), workload()),
+        Case(one.variant, workload(seed=1)),
+    ]
+    assert one.id == same.id
+    assert len(one.id) == 12
+    assert one.id not in [other.id for other in others]
+    assert content_hash({"a": 1, "b": 2}) == content_hash({"b": 2, "a": 1})
