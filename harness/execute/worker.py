@@ -103,8 +103,9 @@ def _run(task: str, folder: Path) -> None:
     from harness.measure.faults import status_of
 
     payload = json.loads((folder / PAYLOAD).read_text())
+    begin = time.perf_counter()
     try:
-        answer = {"result": TASKS[task](payload, folder)}
+        answer: dict[str, Any] = {"result": TASKS[task](payload, folder)}
     except Exception as error:  # the process boundary: what a case raised becomes its record
         text = f"{type(error).__name__}: {error}"
         answer = {
@@ -114,6 +115,7 @@ def _run(task: str, folder: Path) -> None:
                 "traceback": traceback.format_exc()[-4000:],
             }
         }
+    answer["task_s"] = time.perf_counter() - begin
     draft = folder / (ANSWER + ".draft")
     draft.write_text(json.dumps(answer))
     draft.replace(folder / ANSWER)

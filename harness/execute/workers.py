@@ -27,11 +27,13 @@ SERVER_LOG = "server.txt"
 class Outcome:
     """How a task ended: its answer, or what is known of its death.
 
-    result: what the task returned. raised: status, reason and traceback of an exception.
+    result: what the task returned, in task_s seconds of its own. raised: status, reason and
+    traceback of an exception.
     running: index of the case that was being called when the process ended, -1 for none.
     """
 
     result: Any = None
+    task_s: float | None = None
     raised: dict[str, str] | None = None
     exit_code: int | None = None
     signal: str | None = None
@@ -129,7 +131,12 @@ class Workers:
             output = (folder / worker.OUTPUT).read_bytes()[-4000:].decode(errors="replace")
         with contextlib.suppress(OSError, json.JSONDecodeError):
             answer = json.loads((folder / worker.ANSWER).read_text())
-            return Outcome(answer.get("result"), answer.get("raised"), output=output)
+            return Outcome(
+                result=answer.get("result"),
+                task_s=answer.get("task_s"),
+                raised=answer.get("raised"),
+                output=output,
+            )
         name = None
         if code is not None and code < 0:
             name = signal.Signals(-code).name
@@ -151,14 +158,15 @@ class Workers:
         # Compile in the worker itself, so that no pool of compilers outlives it.
         environment["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
         self._buffer = b""
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "harness.execute.server"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=(self.scratch / SERVER_LOG).open("ab"),
-            env=environment,
-            start_new_session=True,
-        )
+        with (self.scratch / SERVER_LOG).open("ab") as log_file:
+            self._server = subprocess.Popen(
+                [sys.executable, "-m", "harness.execute.server"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log_file,
+                env=environment,
+                start_new_session=True,
+            )
         try:
             while self._read(60.0) is None:
                 pass
@@ -198,6 +206,8 @@ class Workers:
         except subprocess.TimeoutExpired:
             self._server.kill()
             self._server.wait()
+        if self._server.stdout is not None:
+            self._server.stdout.close()
         self._server = None
 
 
