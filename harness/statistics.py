@@ -3,7 +3,7 @@
 A race looks at its paired log-ratios when their number has doubled. Look k uses an exact
 binomial (order-statistic) interval for the median at level alpha / (k (k + 1)); these levels sum
 to alpha, so the interval holds at whichever look the race stops. Values are medians of
-consecutive rounds where that is needed to make them independent.
+consecutive rounds where that is needed to make them all but independent.
 """
 
 from __future__ import annotations
@@ -23,9 +23,13 @@ Samples = Sequence[float] | NDArray[np.float64]
 FIRST_LOOK = 8
 """Values in the first look: the fewest whose whole range is a 99% interval for the median."""
 NEAR = math.log(1.25)
-"""Beyond this log-ratio an effect is so large that single rounds decide it."""
+"""Beyond this log-ratio, and five spreads of the noise, single rounds decide an effect."""
+SPREADS = 5
+"""Eight rounds of AR(1) 0.8 noise stray together by three spreads; by five hardly ever."""
 BATCH = 4
-"""Rounds a value near 1: medians of four AR(1) 0.5 samples are all but independent."""
+"""Rounds a value near 1, at the least."""
+RESIDUAL = 0.1
+"""Correlation that consecutive values may keep: it widens the error of a median by 10%."""
 MOST_VALUES = 32
 """Values near 1: more rounds make longer batches, not more of them."""
 
@@ -82,16 +86,31 @@ def autocorrelation(values: Samples) -> float:
 def batch_length(log_ratios: Samples) -> int:
     """Consecutive rounds that make one value.
 
-    One while the estimate lies beyond 1.25x either way; otherwise max(4, rounds / 32); more
-    where the measured autocorrelation asks for it: one and a half of its integrated time.
+    Near 1: max(4, rounds / 32), and more where the autocorrelation may be large. Means of b
+    samples of AR(1) rho correlate by about rho / (b (1 - rho**2)), which is to be at most 0.1;
+    rho is taken 1.5 standard errors above its estimate, since few rounds tell it poorly. One
+    while the estimate lies beyond 1.25x either way and beyond five spreads of single rounds;
+    longer then only where the autocorrelation is beyond doubt.
     """
-    rounds = len(log_ratios)
-    far = abs(float(np.median(np.asarray(log_ratios)))) > NEAR
-    length = 1 if far else max(BATCH, rounds // MOST_VALUES)
-    rho = autocorrelation(log_ratios)
-    if rho > 2 / math.sqrt(rounds):
-        length = max(length, math.ceil(1.5 * (1 + rho) / max(1 - rho, 0.05)))
-    return length
+    data, rounds = np.asarray(log_ratios), len(log_ratios)
+    rho = autocorrelation(data)
+    if _far(data):
+        return _decorrelating(rho) if rho > 2 / math.sqrt(rounds) else 1
+    # Signs have the standard error 1 / sqrt(rounds); undoing the arcsine makes it pi / 2 larger.
+    highest = rho + 1.5 * math.pi / 2 / math.sqrt(rounds)
+    return max(BATCH, rounds // MOST_VALUES, _decorrelating(highest))
+
+
+def _far(data: NDArray[np.float64]) -> bool:
+    middle = float(np.median(data))
+    # The median deviation of Gaussian noise is its standard deviation over 1.4826.
+    spread = 1.4826 * float(np.median(np.abs(data - middle)))
+    return abs(middle) > max(NEAR, SPREADS * spread)
+
+
+def _decorrelating(rho: float) -> int:
+    bounded = min(rho, 0.95)
+    return max(1, math.ceil(bounded / (1 - bounded**2) / RESIDUAL))
 
 
 def log_ratios(times: Sequence[float], baseline: Sequence[float]) -> NDArray[np.float64]:
