@@ -87,7 +87,7 @@ def _execute(
     folder = out if out is not None else default_folder(suite, first.workload.device)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     request = Request(suite, folder, files, budget, resume, tuple(sys.argv))
-    with Progress(suite.counts()[0]) as progress:
+    with Progress(suite.counts()[0], suite.measure.model_dump()) as progress:
         try:
             run_suite(request, progress.listeners())
         except KeyboardInterrupt:
@@ -119,10 +119,14 @@ def _conclude(folder: Path, as_json: bool) -> None:
 
 
 def _resume_command(folder: Path) -> str:
+    from harness.execute.local import holds_run
+
     words = ["attnbench", *sys.argv[1:]]
     if not any(word == "--out" or word.startswith("--out=") for word in words):
         words += ["--out", str(folder)]
-    return shlex.join(words if "--resume" in words else [*words, "--resume"])
+    if holds_run(folder) and "--resume" not in words:
+        words += ["--resume"]
+    return shlex.join(words)
 
 
 def _minutes(seconds: float) -> str:

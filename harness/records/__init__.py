@@ -1,6 +1,6 @@
 """Records: their schema, the append-only store, and the frame that everything is read through."""
 
-from harness.records.frame import COLUMNS, controls, load, samples
+from harness.records.frame import COLUMNS, block_rows, controls, load, samples
 from harness.records.schema import SCHEMA, CaseRecord, ControlRecord
 from harness.records.store import Store, read_manifest, read_records
 
@@ -10,6 +10,7 @@ __all__ = [
     "CaseRecord",
     "ControlRecord",
     "Store",
+    "block_rows",
     "controls",
     "load",
     "read_manifest",

@@ -36,13 +36,22 @@ def load(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
     rows: list[Row] = []
     for folder in _folders(paths):
         manifest = read_manifest(folder)
+        named = {
+            "run": manifest["run"],
+            "machine": manifest["machine_name"],
+            "suite": manifest["suite"]["name"],
+        }
         records = [r for r in read_records(folder) if isinstance(r, CaseRecord)]
         for block in _by_block(records).values():
-            baseline = next((r for r in block if r.is_baseline and r.status == "ok"), None)
-            compared = sum(not r.is_baseline for r in block)
-            rules = _rules(manifest, compared)
-            rows += [_row(manifest, record, baseline, rules) for record in block]
+            rows += [named | row for row in block_rows(block, manifest["suite"]["measure"])]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def block_rows(records: Sequence[CaseRecord], measure: Mapping[str, Any]) -> list[Row]:
+    """The rows of one block's records: latencies, ratios and verdicts under these settings."""
+    baseline = next((r for r in records if r.is_baseline and r.status == "ok"), None)
+    rules = _rules(measure, sum(not r.is_baseline for r in records))
+    return [_row(record, baseline, rules) for record in records]
 
 
 def controls(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
@@ -56,7 +65,11 @@ def controls(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
         }
         for record in records:
             if isinstance(record, ControlRecord) and record.block_id in baselines:
-                found = _ratio(record.launches, baselines[record.block_id], _rules(manifest, 1))
+                found = _ratio(
+                    record.launches,
+                    baselines[record.block_id],
+                    _rules(manifest["suite"]["measure"], 1),
+                )
                 rows.append({"run": manifest["run"], "block_id": record.block_id, **found})
     return pd.DataFrame(
         rows, columns=["run", "block_id", "verdict", "ratio", "ratio_low", "ratio_high", "rounds"]
@@ -94,8 +107,7 @@ def _folders(paths: Iterable[Path | str] | Path | str) -> list[Path]:
     return [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
 
 
-def _rules(manifest: Mapping[str, Any], compared: int) -> Row:
-    measure = manifest["suite"]["measure"]
+def _rules(measure: Mapping[str, Any], compared: int) -> Row:
     share = max(1, compared) if measure["familywise"] else 1
     return {"margin": measure["margin"], "alpha": measure["alpha"] / measure["launches"] / share}
 
@@ -107,13 +119,8 @@ def _by_block(records: Sequence[CaseRecord]) -> dict[str, list[CaseRecord]]:
     return blocks
 
 
-def _row(
-    manifest: Mapping[str, Any], record: CaseRecord, baseline: CaseRecord | None, rules: Row
-) -> Row:
+def _row(record: CaseRecord, baseline: CaseRecord | None, rules: Row) -> Row:
     row: Row = {
-        "run": manifest["run"],
-        "machine": manifest["machine_name"],
-        "suite": manifest["suite"]["name"],
         "case_id": record.case_id,
         "block_id": record.block_id,
         "variant": record.variant.text,

@@ -22,6 +22,9 @@ Status = Literal[
 ]
 
 
+Where = Literal["survey", "truth", "probe", "race"]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,7 +65,7 @@ class Launch(_Part):
 class Failure(_Part):
     """What is known of a case that gave no answer."""
 
-    where: Literal["survey", "truth", "probe", "race"]
+    where: Where
     exit_code: int | None = None
     signal: str | None = None
     traceback: str | None = None
