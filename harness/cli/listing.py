@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from harness.cli.options import RESULTS, find_runs, print_json
 from harness.errors import AttnbenchError
@@ -87,7 +87,15 @@ def list_runs(root: Path, as_json: bool) -> None:
     if not rows:
         click.echo(f"no runs below {root}; make one with `attnbench run quick`")
         return
-    table = Table("run", "suite", "machine", "started", "outcomes", box=None, pad_edge=False)
+    table = Table(
+        Column("run", overflow="fold"),
+        "suite",
+        "machine",
+        "started",
+        "outcomes",
+        box=None,
+        pad_edge=False,
+    )
     for row in rows:
         outcomes = ", ".join(f"{n} {status}" for status, n in row["outcomes"].items())
         state = outcomes if row["ended_utc"] else f"{outcomes or 'nothing yet'} (unfinished)"

@@ -43,7 +43,7 @@ def load(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
         }
         records = [r for r in read_records(folder) if isinstance(r, CaseRecord)]
         for block in _by_block(records).values():
-            rows += [named | row for row in block_rows(block, manifest["suite"]["measure"])]
+            rows += [row | named for row in block_rows(block, manifest["suite"]["measure"])]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
