@@ -21,6 +21,7 @@ Edited = Callable[[str, str], str]
         (["q_len>8"], 4),
         (["q_len>=8"], 8),
         (["heads!=2"], 4),
+        (["heads!=3"], 8),
         (["heads=2"], 4),
         (["heads in [2, 4, 8]"], 8),
         (["mask in [causal, causal+window(8)]"], 4),
