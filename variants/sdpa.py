@@ -128,7 +128,7 @@ def _explicit_mask(workload: Workload, mask: Mask) -> Tensor | None:
         return None
     seen = mask.dense()
     if mask.has_empty_rows:
-        # A row of -inf alone is NaN in some kernels, forward or backward. It attends to
+        # What a row of -inf alone gives, 0 or NaN, is each kernel's own choice. It attends to
         # everything instead, and its output is set to 0, which makes its gradient 0.
         seen = seen | _empty_rows(mask)
     if mask.bias is None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import pytest
+import torch
 
 from harness.device import CpuDevice
 from harness.inputs import make_inputs
 from tests.build import workload
-from variants.sdpa import Sdpa
+from variants.sdpa import Sdpa, _explicit_mask
 
 CASES: list[dict[str, Any]] = [
     {},
@@ -62,6 +63,16 @@ def _peak(mask: str) -> int:
 def test_plain_causal_needs_no_matrix() -> None:
     """An explicit mask is the largest allocation by far: 512 * 512 bytes and more."""
     assert _peak("causal") + 512 * 512 < _peak("causal+window(512)")
+
+
+@pytest.mark.parametrize("bias", ["none", "alibi"])
+def test_no_row_of_the_explicit_mask_is_empty(bias: str) -> None:
+    case = workload(heads=2, q_len=9, kv_len=4, mask="causal", bias=bias)
+    found = _explicit_mask(case, case.build_mask())
+    assert found is not None
+    attended = found if bias == "none" else found.isfinite()
+    assert attended[:, :, :5].all()
+    assert attended[0, 0, 5:].int().tolist() == torch.ones(4, 4).tril().int().tolist()
 
 
 @pytest.mark.parametrize(
