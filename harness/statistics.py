@@ -88,7 +88,7 @@ def batch_length(log_ratios: Samples) -> int:
 
     Near 1: max(4, rounds / 32), and more where the autocorrelation may be large. Means of b
     samples of AR(1) rho correlate by about rho / (b (1 - rho**2)), which is to be at most 0.1;
-    rho is taken 1.5 standard errors above its estimate, since few rounds tell it poorly. One
+    rho is taken two standard errors above its estimate, since few rounds tell it poorly. One
     while the estimate lies beyond 1.25x either way and beyond five spreads of single rounds;
     longer then only where the autocorrelation is beyond doubt.
     """
@@ -97,7 +97,7 @@ def batch_length(log_ratios: Samples) -> int:
     if _far(data):
         return _decorrelating(rho) if rho > 2 / math.sqrt(rounds) else 1
     # Signs have the standard error 1 / sqrt(rounds); undoing the arcsine makes it pi / 2 larger.
-    highest = rho + 1.5 * math.pi / 2 / math.sqrt(rounds)
+    highest = rho + 2 * math.pi / 2 / math.sqrt(rounds)
     return max(BATCH, rounds // MOST_VALUES, _decorrelating(highest))
 
 
