@@ -1,0 +1,96 @@
+"""Simulated races of known truth: does the interval hold wherever a race stops?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from harness import statistics
+from harness.statistics import Look, Verdict, judge
+from tests.noise import Array, ar1
+
+ALPHA, MARGIN, MOST_ROUNDS = 0.05, 0.02, 4096
+Noise = Callable[[np.random.Generator], Array]
+
+
+def _with_slow_spells(random: np.random.Generator) -> Array:
+    """Both times double for spells of about 200 rounds; a spell may begin within a round."""
+    slow = (np.cumsum(random.random(MOST_ROUNDS + 1) < 1 / 200) + random.integers(2)) % 2
+    first, second = slow[:-1].copy(), slow[:-1]
+    late = random.random(MOST_ROUNDS) < 0.5
+    first[late] = slow[1:][late]
+    noise = 0.1 * random.normal(size=MOST_ROUNDS)
+    return noise + math.log(2) * np.asarray(first - second, dtype=np.float64)
+
+
+def _with_slow_rounds(random: np.random.Generator) -> Array:
+    """One time in ten takes longer, by the e-fold on average, whichever variant it is."""
+    extra = random.exponential(size=(2, MOST_ROUNDS)) * (random.random((2, MOST_ROUNDS)) < 0.1)
+    noise = 0.1 * random.normal(size=MOST_ROUNDS)
+    both: Array = noise + extra[0] - extra[1]
+    return both
+
+
+NOISES: dict[str, Noise] = {
+    "iid": lambda random: 0.1 * random.normal(size=MOST_ROUNDS),
+    "loud": lambda random: 0.3 * random.normal(size=MOST_ROUNDS),
+    "ar-0.5": lambda random: 0.1 * ar1(0.5, MOST_ROUNDS, random),
+    "ar-0.5-loud": lambda random: 0.3 * ar1(0.5, MOST_ROUNDS, random),
+    "ar-0.8": lambda random: 0.1 * ar1(0.8, MOST_ROUNDS, random),
+    "slow-spells": _with_slow_spells,
+    "slow-rounds": _with_slow_rounds,
+}
+
+
+def _raced(values: Array) -> Look:
+    """The look at which a race of these log-ratios ends: decided, or at its last round."""
+    last, number = None, 1
+    for rounds in statistics.look_rounds(len(values)):
+        seen = statistics.look(values[:rounds], number, ALPHA)
+        if seen is not None:
+            last, number = seen, number + 1
+            if _verdict(seen) != "undecided":
+                break
+    if last is None:
+        raise AssertionError("a race of this length has looks")
+    return last
+
+
+def _verdict(seen: Look) -> Verdict:
+    return judge(seen.estimate, seen.low, seen.high, MARGIN)
+
+
+def _coverage(noise: Noise, trials: int) -> tuple[float, float]:
+    """Shares of races of equals whose interval holds 0, and that are called different."""
+    random = np.random.default_rng(7)
+    looks = [_raced(noise(random)) for _ in range(trials)]
+    covered = sum(seen.low <= 0 <= seen.high for seen in looks)
+    different = sum(_verdict(seen) in ("faster", "slower") for seen in looks)
+    return covered / trials, different / trials
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_the_interval_covers_the_truth_wherever_a_race_stops(noise: str) -> None:
+    covered, different = _coverage(NOISES[noise], 400)
+    assert covered >= 0.94
+    assert different <= ALPHA
+
+
+def test_loud_and_long_memory_costs_no_more_than_alpha_but_for_chance() -> None:
+    # The hardest noise here, and the one whose true coverage (0.95) leaves no room for luck.
+    covered, different = _coverage(lambda random: 0.3 * ar1(0.8, MOST_ROUNDS, random), 600)
+    allowed = float(scipy.stats.binom(600, ALPHA).ppf(0.995)) / 600
+    assert covered >= 1 - allowed
+    assert different <= allowed
+
+
+@pytest.mark.parametrize("noise", ["iid", "ar-0.5", "ar-0.8", "slow-spells", "slow-rounds"])
+def test_a_slowdown_of_five_percent_is_found(noise: str) -> None:
+    random = np.random.default_rng(11)
+    verdicts = [_verdict(_raced(NOISES[noise](random) + math.log(1.05))) for _ in range(150)]
+    assert verdicts.count("slower") >= 0.9 * len(verdicts)
+    assert "faster" not in verdicts
