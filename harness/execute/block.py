@@ -12,7 +12,7 @@ from typing import Any
 from harness import variant
 from harness.execute.workers import Outcome, Workers
 from harness.records import CaseRecord, ControlRecord
-from harness.records.schema import Failure, Launch, NumericsResult, ProbeResult, Variant
+from harness.records.schema import Failure, Launch, NumericsResult, ProbeResult, Variant, Where
 from harness.suite import Block, Measure
 from harness.workload import Case
 
@@ -68,7 +68,8 @@ class BlockRun:
         """Everything the block has to say: a record a case, and the control's."""
         for entry in self._entries:
             if "status" in entry.surveyed:
-                entry.out(entry.surveyed["status"], entry.surveyed["reason"])
+                found = entry.surveyed
+                entry.out(found["status"], found["reason"], found.get("failure"))
         folder = self._workers.scratch / f"block-{self._block.id}"
         folder.mkdir(exist_ok=True)
         self._find_truths(folder)
@@ -99,14 +100,14 @@ class BlockRun:
                 entry.own = outcome.result
             else:
                 reason = f"its definition: {outcome.reason(self._measure.timeout_s)}"
-                entry.out(outcome.status(), reason, _failure("truth", outcome))
+                entry.out(outcome.status(), reason, failure_of("truth", outcome))
 
     def _probe(self, entry: Entry, folder: Path) -> None:
         truth = str(_truth_path(folder, entry))
         outcome = self._ask("probe", {"variant": _described(entry.case), "truth": truth})
         if not outcome.answered:
             reason = outcome.reason(self._measure.timeout_s)
-            entry.out(outcome.status(), reason, _failure("probe", outcome))
+            entry.out(outcome.status(), reason, failure_of("probe", outcome))
             return
         found = outcome.result
         against = "itself" if entry.surveyed["own"] else "definition"
@@ -173,7 +174,7 @@ class BlockRun:
         guilty = [entries[outcome.running]] if 0 <= outcome.running < len(entries) else entries
         for entry in guilty:
             reason = f"while racing: {outcome.reason(self._measure.timeout_s)}"
-            entry.out(outcome.status(), reason, _failure("race", outcome))
+            entry.out(outcome.status(), reason, failure_of("race", outcome))
 
     def _keep(self, answers: list[dict[str, Any]], named: dict[str, Entry]) -> None:
         for answer in answers:
@@ -229,7 +230,8 @@ def _truth_path(folder: Path, entry: Entry) -> Path:
     return folder / f"truth-{digest}.pt"
 
 
-def _failure(where: str, outcome: Outcome) -> Failure:
+def failure_of(where: Where, outcome: Outcome) -> Failure:
+    """What a record keeps of a task that gave no answer."""
     raised = outcome.raised or {}
     return Failure(
         where=where,

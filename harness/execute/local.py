@@ -11,7 +11,7 @@ from typing import Any
 
 from harness import variant
 from harness.errors import RunError
-from harness.execute.block import BlockRun, Record, utc_now
+from harness.execute.block import BlockRun, Record, failure_of, utc_now
 from harness.execute.workers import Workers
 from harness.machine import describe_machine, machine_slug
 from harness.records import SCHEMA, Store, read_manifest
@@ -46,6 +46,11 @@ def default_folder(suite: Suite, device: str) -> Path:
     return Path("results", "local", f"{suite.name}-{stamp}-{machine_slug(device)}")
 
 
+def holds_run(folder: Path) -> bool:
+    """True when a run was begun in the folder, so that it can be resumed."""
+    return (folder / "manifest.json").exists()
+
+
 def estimate_s(suite: Suite) -> float:
     """About how long a run takes at most: every block spends its budget."""
     blocks, cases = suite.counts()
@@ -60,6 +65,8 @@ def run_suite(request: Request, listeners: Listeners) -> None:
     Raises RunError when the folder is locked, cannot be written, or holds another run. On
     KeyboardInterrupt the running block is dropped, what was measured is kept.
     """
+    if request.resume and not holds_run(request.folder):
+        raise RunError(f"{request.folder}: holds no run to resume; leave --resume out")
     with Store(request.folder) as store:
         manifest = _open(store, request)
         blocks = list(request.suite.blocks())
@@ -121,16 +128,15 @@ def _survey(
             answers[case.id] = outcome.result[0]
         else:
             reason = f"unsupported(): {outcome.reason(timeout)}"
-            answers[case.id] = {"status": outcome.status(), "reason": reason}
+            died = {"status": outcome.status(), "failure": failure_of("survey", outcome)}
+            answers[case.id] = {**died, "reason": reason}
     return answers
 
 
 def _open(store: Store, request: Request) -> dict[str, Any]:
     """The manifest of the run, written for a new one, checked for one that is resumed."""
     fresh = _manifest(request)
-    if not (store.folder / "manifest.json").exists():
-        if request.resume:
-            raise RunError(f"{store.folder}: holds no run to resume; leave --resume out")
+    if not holds_run(store.folder):
         if (store.folder / "records.jsonl").exists():
             raise RunError(f"{store.folder}: holds records without a manifest; name another --out")
         store.write_manifest(fresh)

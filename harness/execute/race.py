@@ -14,9 +14,9 @@ from harness.execute.setting import build, load_variants, start_device
 from harness.execute.worker import Running
 from harness.inputs import make_inputs, make_output_gradient
 from harness.measure.calls import Buffers, Produced, make_buffers, once, prepare
-from harness.measure.faults import status_of
+from harness.measure.faults import reason_of, status_of
 from harness.measure.latency import Entrant, Race, Rules
-from harness.measure.numerics import row_fault, row_limit
+from harness.measure.numerics import row_fault, row_limit, shape_fault
 from harness.measure.truth import Asked, OwnError, run_definition
 from harness.variant import AttentionOp, definition_key
 from harness.workload import Workload
@@ -68,7 +68,7 @@ def _prepared(
             entrant.call = prepare(op, workload, mask, pool.buffers)
             once(entrant.call, device)
         except Exception as error:  # a variant that raises costs only itself
-            entrant.fault = (status_of(error), f"{type(error).__name__}: {error}")
+            entrant.fault = (status_of(error), reason_of(error))
         entrants.append(entrant)
     running(-1)
     return entrants
@@ -110,9 +110,10 @@ class _Checker:
 
     def __call__(self, entrant: Entrant, produced: Produced, draw: int) -> str | None:
         workload, own = self._pool.workload, self._own[entrant.name]
+        fault = shape_fault(produced, workload)
+        if fault is not None or produced.output is None:
+            return fault
         expected = self._expected(entrant.call.op, draw)
-        if produced.output is None:
-            return "no output"
         found = produced.output.detach()[:, :, expected.rows]
         limit = SLACK * row_limit(expected.output, own, workload)
         fault = row_fault(found, expected.output, expected.judged, limit)

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.device import device_named
 from harness.execute.setting import build, load_variants
-from harness.measure.faults import status_of
+from harness.measure.faults import reason_of, status_of
 from harness.variant import AttentionOp, definition_key, family_of
 from harness.workload import Workload, usable_cpus
 
@@ -29,7 +29,7 @@ def _surveyed(case: dict[str, Any]) -> dict[str, Any]:
         found = {"definition": key, "own": own, "family": family_of(op)}
         status, reason = _hindrance(op, workload)
     except Exception as error:  # a variant's own code runs here
-        status, reason = status_of(error), f"unsupported() raised {type(error).__name__}: {error}"
+        status, reason = status_of(error), f"unsupported() raised {reason_of(error)}"
         found = {}
     return found if reason is None else {**found, "status": status, "reason": reason}
 

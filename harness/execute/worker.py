@@ -43,11 +43,21 @@ def start(task: str, folder: str) -> None:
         _isolate(Path(folder))
         _run(task, Path(folder))
         code = 0
+    except SystemExit as error:  # a variant that leaves is recorded with the code it chose
+        code = _exit_code(error)
     finally:
         with contextlib.suppress(Exception):
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
+
+
+def _exit_code(error: SystemExit) -> int:
+    # What the interpreter itself does with the argument of sys.exit.
+    if error.code is None or isinstance(error.code, int):
+        return (error.code or 0) & 0xFF
+    print(error.code, file=sys.stderr)
+    return 1
 
 
 def die_with_parent() -> None:
@@ -100,18 +110,17 @@ def _isolate(folder: Path) -> None:
 
 def _run(task: str, folder: Path) -> None:
     from harness.execute.tasks import TASKS
-    from harness.measure.faults import status_of
+    from harness.measure.faults import reason_of, status_of
 
     payload = json.loads((folder / PAYLOAD).read_text())
     begin = time.perf_counter()
     try:
         answer: dict[str, Any] = {"result": TASKS[task](payload, folder)}
     except Exception as error:  # the process boundary: what a case raised becomes its record
-        text = f"{type(error).__name__}: {error}"
         answer = {
             "raised": {
                 "status": status_of(error),
-                "reason": text[:2000],
+                "reason": reason_of(error)[:2000],
                 "traceback": traceback.format_exc()[-4000:],
             }
         }

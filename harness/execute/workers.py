@@ -65,6 +65,8 @@ class Outcome:
             return "killed by the kernel: the machine ran out of memory"
         if self.signal is not None:
             return f"the process was killed by {self.signal}"
+        if self.exit_code is None:
+            return "the server of the processes died, and this one with it"
         return f"the process exited with code {self.exit_code} without an answer"
 
 
@@ -139,7 +141,7 @@ class Workers:
             )
         name = None
         if code is not None and code < 0:
-            name = signal.Signals(-code).name
+            name = _signal_name(-code)
         return Outcome(
             exit_code=code if code is not None and code >= 0 else None,
             signal=name,
@@ -209,6 +211,13 @@ class Workers:
         if self._server.stdout is not None:
             self._server.stdout.close()
         self._server = None
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have none
+        return f"signal {number}"
 
 
 def _kill(pid: int) -> None:

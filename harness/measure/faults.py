@@ -18,3 +18,8 @@ def status_of(error: BaseException) -> str:
     if isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY):
         return "oom"
     return "fallback" if isinstance(error, FailOnRecompileLimitHit) else "error"
+
+
+def reason_of(error: BaseException) -> str:
+    """Type and text of an exception; the type alone where it says nothing."""
+    return f"{type(error).__name__}: {error}".removesuffix(": ")

@@ -6,11 +6,12 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from harness import statistics
 from harness.device import Device
 from harness.measure.calls import Call, Produced
-from harness.measure.faults import status_of
+from harness.measure.faults import reason_of, status_of
 
 WARMUP_LEAST, WARMUP_MOST, WARMUP_S = 3, 50, 1.0
 SETTLED = 1.1
@@ -115,21 +116,26 @@ class Race:
         entrant = self.entrants[index]
         self.running(index)
         try:
-            entrant.call.before()
-            self.device.flush_cache()
-            timing = self.device.time(entrant.call.run)
+            result = self._time(entrant, timed=timed)
+            if checked:
+                # Its definition runs here: a heartbeat of its own, so that both have their time.
+                self.running(index)
+                reason = self.check(entrant, entrant.call.produced(result), draw)
+                if reason is not None:
+                    entrant.fault = ("incorrect", f"a timed call was wrong: {reason}")
         except Exception as error:  # a variant that raises costs only itself
-            entrant.fault = (status_of(error), f"{type(error).__name__}: {error}")
-            return
-        finally:
-            self.running(-1)
+            entrant.fault = (status_of(error), reason_of(error))
+        # Not in a finally: a variant that ends the process must still be the one named.
+        self.running(-1)
+
+    def _time(self, entrant: Entrant, *, timed: bool) -> Any:
+        entrant.call.before()
+        self.device.flush_cache()
+        timing = self.device.time(entrant.call.run)
         (entrant.rounds if timed else entrant.warmup).append(timing.seconds)
         if timed and timing.host_s != timing.seconds:
             entrant.host.append(timing.host_s)
-        if checked:
-            reason = self.check(entrant, entrant.call.produced(timing.result), draw)
-            if reason is not None:
-                entrant.fault = ("incorrect", f"a timed call was wrong: {reason}")
+        return timing.result
 
     def _look(self) -> None:
         if not self.has_baseline:

@@ -40,7 +40,7 @@ def judge(produced: Produced, truth: Truth, workload: Workload) -> Numerics:
     float32 with the values. Each (batch, head) slice of a gradient keeps a bound likewise.
     Everything must be finite.
     """
-    wrong = _shape_fault(produced, workload) or _not_finite(produced, workload)
+    wrong = shape_fault(produced, workload) or _not_finite(produced, workload)
     if wrong is not None or produced.output is None:
         return Numerics(rows=len(truth.rows), wrong=wrong)
     found = produced.output.detach()[:, :, truth.rows]
@@ -105,7 +105,8 @@ def _judge_gradients(
     return max(errors), bound, text if names else None
 
 
-def _shape_fault(produced: Produced, workload: Workload) -> str | None:
+def shape_fault(produced: Produced, workload: Workload) -> str | None:
+    """What is wrong with the kind, shape or dtype of an output."""
     output = produced.output
     shape = (workload.batch, workload.heads, workload.q_len, workload.v_head_dim)
     if not isinstance(output, Tensor):
