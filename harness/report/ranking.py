@@ -126,7 +126,8 @@ def _span(row: Row, by_ratio: bool) -> tuple[float, float, float]:
         return 1.0, 1.0, 1.0
     name, unit = ("ratio", "") if by_ratio else ("latency", "_s")
     value = float(row[f"{name}{unit}"])
-    return value, row.get(f"{name}_low{unit}", value), row.get(f"{name}_high{unit}", value)
+    # Without an interval a variant is told apart from nothing.
+    return value, row.get(f"{name}_low{unit}", 0.0), row.get(f"{name}_high{unit}", math.inf)
 
 
 def _matched(title: str, rows: Sequence[Row]) -> Matched:

@@ -87,6 +87,7 @@ def test_outcomes_are_counted_by_status() -> None:
 
 def test_a_failure_stands_once_with_the_workloads_it_covers() -> None:
     found = {failure.variant: failure for failure in tables.failures(run_frame())}
+    assert list(found) == ["sdpa(backend=math)", "chunked", "flex"]
     assert found["flex"].count == 8
     assert found["flex"].workloads[0] == "forward+backward, mask none: q_len 256, 512, 1024, 2048"
     assert found["chunked"].status == "incorrect"
@@ -132,6 +133,8 @@ def test_means_are_taken_over_matched_blocks_only() -> None:
 
 
 def test_comparisons_leave_out_baselines_and_failures() -> None:
+    judged = frame_of([row(BASELINE, verdict="same"), row(FAST)])
+    assert [one.verdicts for one in compared(rows_of(judged))] == [1]
     found = compared(rows_of(run_frame()))
     assert [(one.run, one.verdicts, one.blocks) for one in found] == [("quick-a", 96, 18)]
 
