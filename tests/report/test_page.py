@@ -154,10 +154,10 @@ def test_the_verdict_counts_when_winners_differ_and_names_ties() -> None:
     )
     assert sentence(rows) == said
     spans = fastest(rows)[0].spans
-    assert [(one.variant, one.lengths, one.ties) for one in spans] == [
-        (BASELINE, "256", ()),
-        (FAST, "512", (BASELINE,)),
-        (BASELINE, "1024", ()),
+    assert [(one.variant, one.lengths, one.speedup, one.ties) for one in spans] == [
+        (BASELINE, "256", "", ()),
+        (FAST, "512", "1.0x", (BASELINE,)),
+        (BASELINE, "1024", "", ()),
     ]
 
 
