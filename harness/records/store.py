@@ -14,6 +14,7 @@ from harness.errors import RunError
 from harness.records.schema import SCHEMA, CaseRecord, ControlRecord
 
 MANIFEST, RECORDS, ASIDE = "manifest.json", "records.jsonl", "records.set-aside.jsonl"
+_CONTROL, _RACED = "control", "raced"  # no case's id: those are hexadecimal
 Record = CaseRecord | ControlRecord
 
 
@@ -63,26 +64,29 @@ class Store:
     def keep_whole_blocks(self, expected: Mapping[str, frozenset[str]]) -> set[str]:
         """Set the lines of incomplete blocks aside; return the ids of the whole ones.
 
-        expected: block id -> ids of its cases. A torn last line, a block that lacks a case and
-        one that the suite does not have go to `records.set-aside.jsonl`.
+        expected: block id -> ids of its cases. A torn last line, a block that lacks a case or
+        its control, and one that the suite does not have go to `records.set-aside.jsonl`.
         """
+        path = self.folder / RECORDS
         found: dict[str, set[str]] = {}
         kept: dict[str, list[str]] = {}
         aside: list[str] = []
-        for line in _lines(self.folder / RECORDS):
-            block, case = _ids(line)
-            if block is None or block not in expected:
+        for line in _lines(path):
+            content = _parsed(line)
+            block = str(content.get("block_id"))
+            if block not in expected:
                 aside.append(line)
                 continue
             kept.setdefault(block, []).append(line)
-            found.setdefault(block, set()).update({case} if case else ())
-        whole = {block for block in kept if found.get(block, set()) == expected[block]}
+            found.setdefault(block, set()).update(_held(content))
+        whole = {block for block in kept if found[block] in _complete(expected[block])}
         aside += [line for block, lines in kept.items() if block not in whole for line in lines]
         if aside:
-            with (self.folder / ASIDE).open("a") as file:
+            with (self.folder / ASIDE).open("a", encoding="utf-8") as file:
                 file.writelines(line + "\n" for line in aside)
+        if aside or not _ends_in_newline(path):
             lines = [line for block in kept if block in whole for line in kept[block]]
-            _replace(self.folder / RECORDS, "".join(line + "\n" for line in lines))
+            _replace(path, "".join(line + "\n" for line in lines))
         return whole
 
 
@@ -90,7 +94,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a run; raises RunError where there is none or it cannot be read."""
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise RunError(
             f"{folder}: not a run ({MANIFEST}: {error}); name a folder that `attnbench run` made"
@@ -125,17 +129,38 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def _ids(line: str) -> tuple[str | None, str | None]:
+def _parsed(line: str) -> dict[str, Any]:
     try:
         content = json.loads(line)
-        return content["block_id"], content.get("case_id")
-    except (json.JSONDecodeError, KeyError, TypeError):
-        return None, None
+    except json.JSONDecodeError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _held(content: Mapping[str, Any]) -> set[str]:
+    """What a line adds to its block: a case's id, that its baseline was raced, its control."""
+    if "case_id" not in content:
+        return {_CONTROL}
+    raced = content.get("is_baseline") and content.get("status") == "ok"
+    return {content["case_id"], _RACED} if raced else {content["case_id"]}
+
+
+def _complete(cases: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """What a whole block holds: its cases alone, or with a raced baseline and its control."""
+    return cases, cases | {_RACED, _CONTROL}
+
+
+def _ends_in_newline(path: Path) -> bool:
+    # A last line that is whole but for its newline would be joined with the next one.
+    try:
+        return path.read_bytes()[-1:] in (b"", b"\n")
+    except OSError:
+        return True
 
 
 def _replace(path: Path, text: str) -> None:
     draft = path.with_name(path.name + ".draft")
-    with draft.open("w") as file:
+    with draft.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
