@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ def run_suite(request: Request, listeners: Listeners) -> None:
     Raises RunError when the folder is locked, cannot be written, or holds another run. On
     KeyboardInterrupt the running block is dropped, what was measured is kept.
     """
+    if sys.platform == "win32":
+        raise RunError("attnbench run needs POSIX processes, which Windows lacks; use WSL")
     if request.resume and not holds_run(request.folder):
         raise RunError(f"{request.folder}: holds no run to resume; leave --resume out")
     with Store(request.folder) as store:

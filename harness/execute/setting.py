@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,6 +47,8 @@ def _limit_memory(device: Device) -> None:
     """
     if sys.platform != "linux":
         return
+    import resource
+
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/self/status").read_text().splitlines()
         held = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData"))

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import json
 import os
-import resource
 import signal
 import struct
 import sys
@@ -100,7 +99,10 @@ def _isolate(folder: Path) -> None:
         # Should the machine run out of memory, the kernel takes this process, not the run.
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000")
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     output = os.open(folder / OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
