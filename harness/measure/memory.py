@@ -49,8 +49,8 @@ def _resident_set() -> Iterator[dict[str, int]]:
     rise: dict[str, int] = {}
     before: int | None = None
     with contextlib.suppress(OSError, KeyError):
-        before = _status("VmRSS")
         _CLEAR.write_text("5")  # resets VmHWM to the present size (proc(5))
+        before = _status("VmRSS")  # only after that: an old peak is no rise
     yield rise
     with contextlib.suppress(OSError, KeyError):
         if before is not None:
