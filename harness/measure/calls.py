@@ -67,7 +67,8 @@ class Call:
         if self.workload.pass_ == "backward":
             self._kept = self.attend(b.q, b.k, b.v)
         elif self.workload.pass_ == "decode" and _keeps_state(self.op):
-            self._kept = self.op.prefill(b.k[:, :, :-1], b.v[:, :, :-1])  # type: ignore[attr-defined]
+            k, v = self._own_heads(b.k[:, :, :-1], b.v[:, :, :-1])
+            self._kept = self.op.prefill(k, v)  # type: ignore[attr-defined]
 
     def run(self) -> Any:
         """The call that is timed."""
@@ -79,7 +80,8 @@ class Call:
             return output, self._gradients(output)
         with torch.no_grad():
             if self._kept is not None:
-                return self.op.step(b.q, b.k[:, :, -1:], b.v[:, :, -1:], self._kept)  # type: ignore[attr-defined]
+                k, v = self._own_heads(b.k[:, :, -1:], b.v[:, :, -1:])
+                return self.op.step(b.q, k, v, self._kept)  # type: ignore[attr-defined]
             return self.attend(b.q, b.k, b.v)
 
     def produced(self, result: Any) -> Produced:
@@ -89,6 +91,9 @@ class Call:
         if self.workload.pass_ == "forward+backward":
             return Produced(result[0].detach(), result[1][:3])
         return Produced(result)
+
+    def _own_heads(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        return (k, v) if self.op.grouped else _repeated(k, v, self.workload)
 
     def _gradients(self, output: Tensor) -> tuple[Tensor, ...]:
         b = self.buffers
@@ -109,7 +114,7 @@ def prepare(op: AttentionOp, workload: Workload, mask: Mask, buffers: Buffers) -
         attend = attend.to(device=workload.device, dtype=workload.torch_dtype)
         parameters = tuple(attend.parameters()) if workload.has_gradients else ()
     if workload.kv_heads != workload.heads and not op.grouped:
-        attend = _repeating(attend, workload.heads // workload.kv_heads)
+        attend = _repeating(attend, workload)
     if workload.compile:
         attend = torch.compile(attend, dynamic=False)
     return Call(op, workload, buffers, attend, parameters)
@@ -126,8 +131,13 @@ def _keeps_state(op: AttentionOp) -> bool:
     return hasattr(op, "prefill") and hasattr(op, "step")
 
 
-def _repeating(attend: Callable[..., Any], times: int) -> Callable[..., Any]:
+def _repeated(k: Tensor, v: Tensor, workload: Workload) -> tuple[Tensor, Tensor]:
+    times = workload.heads // workload.kv_heads
+    return (k, v) if times == 1 else (k.repeat_interleave(times, 1), v.repeat_interleave(times, 1))
+
+
+def _repeating(attend: Callable[..., Any], workload: Workload) -> Callable[..., Any]:
     def repeated(q: Tensor, k: Tensor, v: Tensor) -> Any:
-        return attend(q, k.repeat_interleave(times, 1), v.repeat_interleave(times, 1))
+        return attend(q, *_repeated(k, v, workload))
 
     return repeated
