@@ -15,7 +15,7 @@ from harness.measure.faults import reason_of, status_of
 
 WARMUP_LEAST, WARMUP_MOST, WARMUP_S = 3, 50, 1.0
 SETTLED = 1.1
-"""Warm-up ends when each variant's latest time is within 10% of the best of its last ones."""
+"""Warm-up ends when each variant's latest time is within 10% of the best before it, either way."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,9 @@ class Race:
 
     def _settled(self) -> bool:
         recent = [entrant.warmup[-WARMUP_LEAST:] for entrant in self._active()]
-        return all(times[-1] <= SETTLED * min(times) for times in recent)
+        best = [(times[-1], min(times[:-1])) for times in recent]
+        # Either way: times that still fall are not settled, and their latest is their best.
+        return all(now <= SETTLED * past and past <= SETTLED * now for now, past in best)
 
     def _active(self) -> list[Entrant]:
         return [e for e in self.entrants if e.fault is None and not e.decided]
