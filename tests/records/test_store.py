@@ -30,17 +30,18 @@ def test_what_is_appended_is_read_in_order(tmp_path: Path) -> None:
 
 def test_text_of_any_language_survives_whatever_the_locale(tmp_path: Path) -> None:
     failed = case("a", status="error", reason="größer als erlaubt\u2028\U0001f600")
-    write_run(tmp_path, [failed])
+    write_run(tmp_path, [failed, failed.model_copy(update={"block_id": "b0"})])
     program = (
         "import sys; from pathlib import Path; from harness.records import Store, read_records\n"
         "folder = Path(sys.argv[1])\n"
-        "with Store(folder) as store: store.keep_whole_blocks({})\n"
+        "with Store(folder) as store: store.keep_whole_blocks({'b0': frozenset({'b1-a'})})\n"
     )
     environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     run = [sys.executable, "-c", program, str(tmp_path)]
     subprocess.run(run, env=environment, cwd=Path(__file__).parents[2], check=True)
     aside = json.loads((tmp_path / ASIDE).read_text(encoding="utf-8"))
     assert aside["reason"] == failed.reason
+    assert [record.block_id for record in read_records(tmp_path)] == ["b0"]
 
 
 def test_a_torn_last_line_is_read_around_wherever_it_is_torn(tmp_path: Path) -> None:

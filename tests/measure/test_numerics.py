@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness import Mask, softmax_attention
+from harness.measure.calls import Produced
+from harness.measure.numerics import judge
+from tests.measure.gate import (
+    MUTANTS,
+    answer,
+    judged,
+    mean_of_v,
+    nan_row,
+    scale_off,
+    small,
+    truth_for,
+    wrong_dtype,
+    wrong_shape,
+    zeros,
+)
+
+WORKLOADS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "causal": {"mask": "causal"},
+    "window": {"mask": "window(9)"},
+    "padding": {"mask": "padding(0.6)"},
+    "lengths": {"q_len": 48, "kv_len": 64, "mask": "causal"},
+    "grouped": {"kv_heads": 2},
+}
+MASKED = ("causal", "window", "padding", "lengths")
+REJECTED = [
+    (name, mutant)
+    for name in WORKLOADS
+    for mutant in MUTANTS
+    if mutant != "mask_ignored" or name in MASKED
+]
+
+
+def _chunked(q: Tensor, k: Tensor, v: Tensor, *, mask: Mask, scale: float) -> Tensor:
+    """Exact softmax attention, 16 keys at a time, summed up in another order."""
+    dense, parts = mask.dense(), []
+    for at in range(0, k.shape[-2], 16):
+        scores = q @ k[:, :, at : at + 16].mT * scale
+        parts.append(scores.masked_fill(~dense[..., at : at + 16], -torch.inf))
+    largest = torch.cat(parts, -1).amax(-1, keepdim=True).detach().clamp(min=-1e30)
+    weights = [(part - largest).exp() for part in parts]
+    total = sum((w.sum(-1, keepdim=True) for w in weights), torch.zeros(1))
+    summed = [w @ v[:, :, 16 * n : 16 * n + 16] for n, w in enumerate(weights)]
+    return sum(summed, torch.zeros(1)) / total.clamp(min=1e-30)
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+@pytest.mark.parametrize("attend", [softmax_attention, _chunked])
+def test_the_gate_accepts_what_is_right(name: str, attend: Any) -> None:
+    found = judged(attend, small(**WORKLOADS[name]))
+    assert found.wrong is None
+    assert found.error is not None
+    assert found.error_bound is not None
+    assert 0 < found.error <= found.error_bound < 1e-4
+    assert found.gradient_error is not None
+    assert found.gradient_error_bound is not None
+    assert 0 < found.gradient_error <= found.gradient_error_bound < 1e-4
+
+
+@pytest.mark.parametrize(("name", "mutant"), REJECTED)
+def test_the_gate_rejects_what_is_wrong(name: str, mutant: str) -> None:
+    assert judged(MUTANTS[mutant], small(**WORKLOADS[name])).wrong is not None
+
+
+def test_bfloat16_is_held_to_its_own_error() -> None:
+    asked = small(dtype="bfloat16")
+    right = judged(softmax_attention, asked)
+    assert right.wrong is None
+    assert right.error_bound is not None
+    assert 1e-3 < right.error_bound < 0.1
+    assert judged(zeros, asked).wrong is not None
+    assert judged(mean_of_v, asked).wrong is not None
+
+
+def test_the_reason_says_where() -> None:
+    asked = small(**{"pass": "forward"})
+    shape = "output has shape (2, 4, 64, 15), expected (2, 4, 64, 16)"
+    assert judged(wrong_shape, asked).wrong == shape
+    assert judged(wrong_dtype, asked).wrong == "output is torch.float64, expected torch.float32"
+    first = "output is not finite, first at batch 0, head 0, row 3"
+    assert judged(nan_row, asked).wrong == first
+    off = judged(scale_off, asked).wrong
+    assert off is not None
+    assert off.startswith("batch 0, head 0, judged row 0 is off by ")
+    none = judge(Produced(None), truth_for(asked), asked)
+    assert none.wrong == "returned NoneType, expected a tensor"
+
+
+def test_the_reason_names_the_gradient() -> None:
+    wrong = judged(MUTANTS["gradient_of_v_only"], small()).wrong
+    assert wrong is not None
+    assert wrong.startswith("gradient of q, k: error ")
+    asked = small()
+    truth = truth_for(asked)
+    right = answer(softmax_attention, asked, truth)
+    dq, dk, dv = right.gradients
+    broken = dk.clone()
+    broken[1, 2, 3, 4] = torch.inf
+    found = judge(Produced(right.output, (dq, broken, dv)), truth, asked)
+    assert found.wrong == "gradient of k is not finite"
+
+
+def test_padded_rows_may_hold_anything() -> None:
+    asked = small(mask="padding(0.6)", **{"pass": "forward"})
+    truth = truth_for(asked)
+    output = answer(softmax_attention, asked, truth).output
+    assert output is not None
+    padded = ~asked.build_mask().judged
+    assert bool(padded.any())
+    spoilt = output.masked_fill(padded[:, None, :, None], torch.nan)
+    assert judge(Produced(spoilt), truth, asked).wrong is None
+    assert judge(Produced(output * torch.nan), truth, asked).wrong is not None
+
+
+def test_one_wrong_row_in_many_is_seen() -> None:
+    asked = small(q_len=512, **{"pass": "forward"})
+    truth = truth_for(asked)
+    output = answer(softmax_attention, asked, truth).output
+    assert output is not None
+    output[1, 2, 300] *= 1.001
+    wrong = judge(Produced(output), truth, asked).wrong
+    assert wrong is not None
+    assert wrong.startswith("batch 1, head 2, judged row 300 is off by ")
+
+
+def test_the_deviation_is_from_softmax_attention() -> None:
+    asked = small(**{"pass": "forward"})
+    assert judged(zeros, asked).deviation == pytest.approx(1.0)
+    exact = judged(softmax_attention, asked).deviation
+    assert exact is not None
+    assert exact < 1e-6
+    assert judged(softmax_attention, asked).gradient_error is None
