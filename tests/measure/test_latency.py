@@ -77,7 +77,7 @@ class Track:
         self.entrants.append(Entrant(name, cast(Call, call)))
         return call
 
-    def race(self, *, budget_s: float = 1e9, has_baseline: bool = True) -> None:
+    def race(self, *, budget_s: float = 2000.0, has_baseline: bool = True) -> None:
         Race(
             entrants=self.entrants,
             device=FakeDevice(self.clock),

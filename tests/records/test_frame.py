@@ -96,6 +96,19 @@ def test_the_interval_is_the_hull_of_the_launches(tmp_path: Path) -> None:
     assert row["latency_s"] == pytest.approx(0.55 * MIDDLE)
 
 
+def test_a_launch_without_an_interval_leaves_the_ratio_without_one(tmp_path: Path) -> None:
+    short = (launch(*EIGHT), launch(1.0, 1.1))
+    half = (launch(*_times(0.5)), launch(0.5, 0.55))
+    records: list[Record] = [
+        case("softmax", is_baseline=True, launches=short),
+        case("fast", launches=half),
+    ]
+    rows = _rows(tmp_path, records)
+    assert rows.loc["fast", "verdict"] == "undecided"
+    for column in ("ratio_low", "ratio_high", "latency_low_s", "latency_high_s"):
+        assert _missing(rows, "fast", column), column
+
+
 def test_the_level_is_shared_by_launches_and_by_comparisons(tmp_path: Path) -> None:
     # Eight values carry a first look down to a level of 2 / 2**8, about 0.0078 * 2 at alpha.
     for name, rules, decided in (
