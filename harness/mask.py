@@ -208,6 +208,12 @@ class Mask:
         distance = (self.rows[rows, None] + self.kv_len - self.q_len - positions).abs()
         return -slopes[None, :, None, None] * distance
 
+    def settle(self) -> None:
+        """Work out now what is otherwise found at first use, where torch.compile cannot follow."""
+        _ = self.has_empty_rows, self.bias
+        if not self.is_full:
+            self.dense()
+
     def softmax(self, scores: Tensor) -> Tensor:
         """softmax(scores + bias) over the attended keys; scores (B, H, R, kv_len)."""
         if self.bias is not None:

@@ -27,7 +27,7 @@ def main() -> int:
     if sys.platform == "linux":
         worker.die_with_parent()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    worker.redirect(os.open(os.devnull, os.O_WRONLY), 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker.warm_up()
     gc.collect()

@@ -104,10 +104,15 @@ def _isolate(folder: Path) -> None:
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    output = os.open(folder / OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    redirect(os.open(os.devnull, os.O_RDONLY), 0)
+    redirect(os.open(folder / OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1, 2)
+
+
+def redirect(descriptor: int, *targets: int) -> None:
+    """Let each target stand for what was opened as `descriptor`, which is closed."""
+    for target in targets:
+        os.dup2(descriptor, target)
+    os.close(descriptor)
 
 
 def _run(task: str, folder: Path) -> None:

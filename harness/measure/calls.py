@@ -116,6 +116,7 @@ def prepare(op: AttentionOp, workload: Workload, mask: Mask, buffers: Buffers) -
     if workload.kv_heads != workload.heads and not op.grouped:
         attend = _repeating(attend, workload)
     if workload.compile:
+        mask.settle()
         attend = torch.compile(attend, dynamic=False)
     return Call(op, workload, buffers, attend, parameters)
 
