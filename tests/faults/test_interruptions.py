@@ -15,13 +15,15 @@ from harness.cli import main
 from tests.faults.bench import MEASURE, Bench, identities
 
 BLOCKS, CASES = 6, 4
+# Nothing hangs here: a machine that is busy with something else must not look like it.
+PATIENT = MEASURE.replace("timeout_s: 3", "timeout_s: 20")
 WORKLOADS = "workloads: [{heads: 1, q_len: [8, 12, 16, 20, 24, 32], head_dim: 8, threads: 1}]\n"
 
 
 @pytest.fixture
 def six(bench: Bench) -> Bench:
     """A suite of six blocks with four variants each, the user's among them."""
-    bench.suite("{sdpa: {backend: math}}", WORKLOADS)
+    bench.suite("{sdpa: {backend: math}}", WORKLOADS, PATIENT)
     return bench
 
 
@@ -112,7 +114,8 @@ def test_a_killed_server_costs_no_more_than_the_block_that_ran(six: Bench) -> No
     assert len(found) == len(set(found)) == BLOCKS * CASES
     ended = {line["case_id"]: line for line in six.lines() if line["record"] == "case"}.values()
     crashed = [line for line in ended if line["status"] != "ok"]
-    assert {line["status"] for line in crashed} <= {"crashed"}
+    told = [(line["status"], line["reason"], line["failure"]) for line in crashed]
+    assert {line["status"] for line in crashed} <= {"crashed"}, told
     assert len({line["block_id"] for line in crashed}) <= 1
     assert all("server of the processes died" in line["reason"] for line in crashed)
     assert six.left_after(2.0) == []
