@@ -13,7 +13,9 @@ from harness.device import Device
 from harness.measure.calls import Call, Produced
 from harness.measure.faults import reason_of, status_of
 
-WARMUP_LEAST, WARMUP_MOST, WARMUP_S = 3, 50, 1.0
+WARMUP_LEAST, WARMUP_MOST = 3, 50
+WARMUP_SHARE = 0.5
+"""Of the budget: slow calls are warm after few of them, and their rounds are dear."""
 SETTLED = 1.1
 """Warm-up ends when each variant's latest time is within 10% of the best before it, either way."""
 
@@ -82,8 +84,8 @@ class Race:
         begin = time.perf_counter()
         for number in range(WARMUP_MOST):
             self._round(order, timed=False, number=number)
-            enough = number + 1 >= WARMUP_LEAST
-            if enough and (self._settled() or time.perf_counter() - begin > WARMUP_S):
+            settled = number + 1 >= WARMUP_LEAST and self._settled()
+            if settled or time.perf_counter() - begin > WARMUP_SHARE * self.rules.budget_s:
                 return
 
     def _settled(self) -> bool:

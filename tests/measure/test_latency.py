@@ -192,10 +192,10 @@ def test_warm_up_has_an_end(track: Track) -> None:
     track.add("softmax", _steady(0.3))
     track.add("control", _steady(0.3))
     track.add("restless", (0.01 * 2.0**-n for n in itertools.count()))
-    track.race(budget_s=0.1)
+    track.race(budget_s=2.0)
     spent = [sum(times) for times in zip(*(e.warmup for e in track.entrants), strict=True)]
-    assert sum(spent) > latency.WARMUP_S
-    assert len(spent) == WARMUPS
+    assert sum(spent) > latency.WARMUP_SHARE * 2.0
+    assert len(spent) == 2
 
 
 def test_an_entrant_that_raises_costs_only_itself(track: Track) -> None:
