@@ -74,10 +74,10 @@ def _alternating(size: int, middle: float, noise: float = 1e-3) -> Array:
     return middle + noise * np.resize([1.0, -1.0], size)
 
 
-def test_one_round_is_a_value_beyond_a_quarter() -> None:
-    for middle in (math.log(1.3), -math.log(1.3)):
+def test_one_round_is_a_value_for_a_large_effect() -> None:
+    for middle in (math.log(1.2), -math.log(1.2)):
         assert statistics.batch_length(_alternating(8, middle)) == 1
-    assert statistics.batch_length(_alternating(512, math.log(1.2))) > 1
+    assert statistics.batch_length(_alternating(512, math.log(1.1))) > 1
 
 
 def test_noise_as_large_as_the_effect_is_batched() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from harness import variant
 from harness.errors import RunError
 from harness.execute.block import BlockRun, Record, failure_of, utc_now
-from harness.execute.workers import Workers
+from harness.execute.workers import Workers, allocator
 from harness.machine import describe_machine, machine_slug
 from harness.records import SCHEMA, Store, read_manifest
 from harness.suite import Block, Suite
@@ -189,6 +189,7 @@ def _manifest(request: Request) -> dict[str, Any]:
         "started_utc": utc_now(),
         "machine_name": machine_slug("cuda" if "cuda" in devices else "cpu"),
         "machine": machine,
+        "allocator": allocator(),
         "versions": machine["packages"],
         "sources": {name: variant.source_hash(variant.get(name)) for name in sorted(names)},
         "git": git_state(Path.cwd()),

@@ -16,6 +16,8 @@ from harness.measure.faults import reason_of, status_of
 WARMUP_LEAST, WARMUP_MOST = 3, 50
 WARMUP_SHARE = 0.5
 """Of the budget: slow calls are warm after few of them, and their rounds are dear."""
+OVERDRAFT = 8
+"""Budgets that the first look may cost: without one, slow calls would have no verdict at all."""
 SETTLED = 1.1
 """Warm-up ends when each variant's latest time is within 10% of the best before it, either way."""
 
@@ -75,9 +77,8 @@ class Race:
             if rounds == next_look:
                 self._look()
                 next_look *= 2
-            if rounds >= statistics.FIRST_LOOK and spent > self.rules.budget_s:
-                break
-            if spent > 4 * self.rules.budget_s:
+            looked = rounds >= statistics.FIRST_LOOK
+            if spent > (1 if looked else OVERDRAFT) * self.rules.budget_s:
                 break
 
     def _warm_up(self, order: random.Random) -> None:

@@ -170,11 +170,11 @@ def test_the_budget_ends_the_race_after_its_first_look(track: Track) -> None:
     assert [len(entrant.rounds) for entrant in track.entrants] == [8, 8, 8]
 
 
-def test_four_budgets_end_the_race_whatever_it_has_seen(track: Track) -> None:
+def test_the_overdraft_ends_the_race_whatever_it_has_seen(track: Track) -> None:
     track.add("softmax", _steady(1.0))
     track.add("control", _steady(1.0))
     track.add("near", _swinging(1.0))
-    track.race(budget_s=4.0)
+    track.race(budget_s=2.0)
     assert [len(entrant.rounds) for entrant in track.entrants] == [6, 6, 6]
 
 
