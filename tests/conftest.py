@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness import variant
+from harness.variant import registry
 
 
 @pytest.fixture
@@ -17,8 +18,8 @@ def installed() -> Iterator[None]:
     before = variant.registered()
     modules = set(sys.modules)
     yield
-    variant._REGISTRY.clear()
-    variant._REGISTRY.update(before)
+    registry._REGISTRY.clear()
+    registry._REGISTRY.update(before)
     for name in set(sys.modules) - modules:
         if name.startswith("attnbench_file_"):
             del sys.modules[name]

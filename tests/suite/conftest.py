@@ -12,6 +12,7 @@ import pytest
 from harness import variant
 from harness.errors import SuiteError
 from harness.suite import load_suite
+from harness.variant import registry
 
 GOOD = """\
 name: small
@@ -36,7 +37,7 @@ def _installed() -> None:
 
 @pytest.fixture
 def _fakes(_installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(variant, "_REGISTRY", {})
+    monkeypatch.setattr(registry, "_REGISTRY", {})
 
     @variant.register("plain")
     @dataclass(frozen=True)

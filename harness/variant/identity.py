@@ -1,0 +1,54 @@
+"""What a variant shares with others: its definition, its family, its source."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+from pathlib import Path
+
+from harness.variant.interface import AttentionOp
+
+
+def definition_key(op: AttentionOp) -> tuple[str, bool]:
+    """What two variants share when they share a definition, and whether it is their own forward.
+
+    The key names the class that writes the definition and the values of that class's fields:
+    a definition may read no others.
+    """
+    own = not any("definition" in vars(base) for base in _bases(op))
+    method = "forward" if own else "definition"
+    owner = next((base for base in _bases(op) if method in vars(base)), type(op))
+    fields = dataclasses.fields(owner) if dataclasses.is_dataclass(owner) else ()
+    values = {field.name: getattr(op, field.name) for field in fields}
+    return f"{owner.__module__}.{owner.__qualname__} {values}", own
+
+
+def family_of(op: AttentionOp) -> str:
+    """The family a variant belongs to; its own name when it declares none."""
+    return op.family or op.name
+
+
+def source_hash(cls: type[AttentionOp]) -> str:
+    """SHA-256 over the files that define the variant and its bases outside the harness."""
+    files = sorted({source_file(base) for base in cls.__mro__ if _is_variant_code(base)})
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(Path(file).read_bytes())
+    return digest.hexdigest()
+
+
+def _bases(op: AttentionOp) -> list[type]:
+    return [base for base in type(op).__mro__ if base not in (AttentionOp, object)]
+
+
+def _is_variant_code(base: type) -> bool:
+    return issubclass(base, AttentionOp) and base is not AttentionOp
+
+
+def source_file(cls: type) -> str:
+    """The file that defines a class; its module where there is no file."""
+    try:
+        return inspect.getfile(cls)
+    except (TypeError, OSError):
+        return f"module {cls.__module__}"

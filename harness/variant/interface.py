@@ -1,0 +1,88 @@
+"""The interface of a variant."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from harness.mask import Mask
+from harness.workload import VariantSpec, Workload
+
+Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a variant says of its own work; None where it claims nothing.
+
+    flops: executed FLOPs of the pass; bytes: compulsory traffic; state_bytes: kept between
+    decode steps; time_growth, memory_growth: claimed exponents in the length.
+    """
+
+    flops: int | None = None
+    bytes: int | None = None
+    state_bytes: int | None = None
+    time_growth: float | None = None
+    memory_growth: float | None = None
+
+
+class AttentionOp:
+    """One attention mechanism on q (B, H, Lq, D), k (B, Hkv, Lkv, D), v (B, Hkv, Lkv, Dv).
+
+    A variant is a frozen dataclass whose fields are its parameters; `forward` is all that is
+    required. `grouped`: it takes Hkv < H itself (otherwise the harness repeats k and v inside
+    what is timed). `biased`: it honours `mask.bias`. `rowwise`: rows of the output do not depend
+    on other queries, so that the definition may be run on some rows only.
+    """
+
+    name: ClassVar[str] = ""
+    family: ClassVar[str] = ""
+    grouped: ClassVar[bool] = False
+    biased: ClassVar[bool] = False
+    rowwise: ClassVar[bool] = True
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, *, mask: Mask, scale: float) -> Tensor:
+        """The attention itself -> (B, H, Lq, Dv); differentiable where backward is claimed."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward and no definition")
+
+    def definition(self, q: Tensor, k: Tensor, v: Tensor, *, mask: Mask, scale: float) -> Tensor:
+        """The formula, plainly; run in float64 as the truth, on the query rows of `mask`.
+
+        Sees H heads of keys. May read only the fields of the class that defines it. Left out,
+        `forward` itself is run in float64, and the record says that the check was against it.
+        """
+        return self.forward(q, k, v, mask=mask, scale=scale)
+
+    def prepare(self, workload: Workload, mask: Mask) -> Attention:
+        """Do what does not depend on values (block masks, compiling); its time is its own."""
+        return functools.partial(self.forward, mask=mask, scale=workload.scale)
+
+    def unsupported(self, workload: Workload) -> str | None:
+        """Why this workload cannot be run, as the user reads it; None when it can."""
+        return None
+
+    def expected_kernels(self, workload: Workload) -> tuple[str, ...]:
+        """Parts of kernel names of which one must run; () when any will do.
+
+        When none of them ran, the case is `fallback`: what ran is not what was asked.
+        """
+        return ()
+
+    def cost(self, workload: Workload) -> Cost:
+        """What the variant claims of its own work."""
+        return Cost()
+
+    @property
+    def spec(self) -> VariantSpec:
+        """Name and non-default parameters, in field order."""
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        pairs = [(field.name, getattr(self, field.name)) for field in fields]
+        defaults = {field.name: field.default for field in fields}
+        return VariantSpec(
+            self.name, tuple((name, value) for name, value in pairs if value != defaults[name])
+        )
