@@ -140,8 +140,18 @@ def test_a_death_of_the_copy_is_the_baselines(block: Block, tmp_path: Path) -> N
     assert races(workers)[-1]["has_baseline"] is False
 
 
-def test_all_are_blamed_when_none_was_called(block: Block, tmp_path: Path) -> None:
-    found, _ = run(block, tmp_path, once_in_the_race(Outcome(exit_code=3, running=-1)))
+def test_a_death_while_none_was_called_is_nobodys_once(block: Block, tmp_path: Path) -> None:
+    found, workers = run(block, tmp_path, once_in_the_race(Outcome(exit_code=3, running=-1)))
+    assert workers.count("race") == 3
+    assert {(found[name].status, len(found[name].launches)) for name in NAMES} == {("ok", 2)}
+
+
+def test_all_are_blamed_when_it_happens_again(block: Block, tmp_path: Path) -> None:
+    died = Outcome(exit_code=3, running=-1)
+    found, workers = run(
+        block, tmp_path, lambda task, payload: died if task == "race" else well(task, payload)
+    )
+    assert workers.count("race") == 2
     assert {found[name].status for name in NAMES} == {"crashed"}
 
 
