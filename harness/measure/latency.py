@@ -99,13 +99,16 @@ class Race:
         return [e for e in self.entrants if e.fault is None and not e.decided]
 
     def _open(self) -> bool:
-        """True while someone other than the baseline and its copy is still undecided."""
-        waiting = [e for e in self._active() if e.name not in self.controls]
-        if self.has_baseline:
-            waiting = [e for e in waiting if e is not self.entrants[0]]
-            waiting = waiting or [e for e in self._active()[1:] if len(self.entrants) == 2]
-            return bool(waiting) and self.entrants[0].fault is None
-        return bool(waiting)
+        """True while someone other than the baseline and its copy is still undecided.
+
+        Where nobody else is left in the race, the baseline is timed beside its copy.
+        """
+        if not self.has_baseline:
+            return bool(self._active())
+        others = [e for e in self.entrants[1:] if e.fault is None]
+        rivals = [e for e in others if e.name not in self.controls]
+        waiting = any(not e.decided for e in rivals or others)
+        return waiting and self.entrants[0].fault is None
 
     def _round(self, order: random.Random, *, timed: bool, number: int) -> None:
         draw = order.randrange(self.draws)

@@ -258,3 +258,13 @@ def test_without_a_baseline_everyone_gives_as_many_samples(track: Track) -> None
     track.race(has_baseline=False)
     assert len(track.entrants[0].rounds) == 32
     assert track.entrants[1].fault is not None
+
+
+def test_a_baseline_whose_rivals_all_fail_is_timed_beside_its_copy(track: Track) -> None:
+    track.add("softmax", itertools.repeat(1.0))
+    track.add("control", itertools.repeat(1.0))
+    track.add("broken", itertools.repeat(1.0)).raises_at = 1
+    track.race()
+    assert track.entrants[2].fault is not None
+    assert len(track.entrants[0].rounds) >= 8
+    assert len(track.entrants[1].rounds) == len(track.entrants[0].rounds)
