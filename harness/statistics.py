@@ -211,7 +211,9 @@ def location(times: Samples, alpha: float) -> tuple[float, float | None, float |
     middle = float(np.median(data))
     seen = last_look(data - middle, alpha)
     if seen is not None:
-        return math.exp(middle), math.exp(middle + seen.low), math.exp(middle + seen.high)
+        # The last look with batches enough may be an early one, and times that drift have left it.
+        low, high = middle + min(seen.low, 0.0), middle + max(seen.high, 0.0)
+        return math.exp(middle), math.exp(low), math.exp(high)
     interval = median_interval(data, alpha)
     if interval is None:
         return math.exp(middle), None, None

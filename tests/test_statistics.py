@@ -218,3 +218,14 @@ def test_location_of_times() -> None:
     assert high is not None
     assert low < 3e-3 < high
     assert low < middle < high < 1.02 * low
+
+
+def test_the_interval_of_a_location_holds_its_own_estimate() -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(60):
+        rounds = int(generator.integers(40, 700))
+        walk = np.cumsum(generator.normal(size=rounds)) * 0.02
+        middle, low, high = statistics.location(np.exp(walk), 0.025)
+        assert low is not None
+        assert high is not None
+        assert low <= middle <= high
