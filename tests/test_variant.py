@@ -252,6 +252,22 @@ def test_definition_key_of_a_variant_without_definition(tmp_path: Path) -> None:
     assert all(own for _, own in keys)
 
 
+def test_two_variants_that_inherit_one_forward_are_each_their_own_truth(tmp_path: Path) -> None:
+    template = (
+        "from dataclasses import dataclass\nfrom harness import AttentionOp, register\n"
+        "class Base(AttentionOp):\n"
+        "    def forward(self, q, k, v, *, mask, scale):\n"
+        "        return self.weights(q @ k.mT * scale, mask) @ v\n"
+    )
+    for name, weights in (("soft", "mask.softmax(s)"), ("plain", "mask.zero(s)")):
+        template += (
+            f"@register('{name}')\n@dataclass(frozen=True)\nclass {name.title()}(Base):\n"
+            f"    def weights(self, s, mask):\n        return {weights}\n"
+        )
+    load_file(_write(tmp_path, template))
+    assert definition_key(create("soft", {})) != definition_key(create("plain", {}))
+
+
 def test_family() -> None:
     assert family_of(create("sdpa", {})) == "softmax"
     register("typed")(Typed)

@@ -14,11 +14,11 @@ def definition_key(op: AttentionOp) -> tuple[str, bool]:
     """What two variants share when they share a definition, and whether it is their own forward.
 
     The key names the class that writes the definition and the values of that class's fields:
-    a definition may read no others.
+    a definition may read no others. A forward may read whatever its variant has, so that one
+    inherited by two variants is not the same truth.
     """
     own = not any("definition" in vars(base) for base in _bases(op))
-    method = "forward" if own else "definition"
-    owner = next((base for base in _bases(op) if method in vars(base)), type(op))
+    owner = next((base for base in _bases(op) if "definition" in vars(base)), type(op))
     fields = dataclasses.fields(owner) if dataclasses.is_dataclass(owner) else ()
     values = {field.name: getattr(op, field.name) for field in fields}
     return f"{owner.__module__}.{owner.__qualname__} {values}", own
