@@ -210,7 +210,8 @@ class BlockRun:
             is_baseline=spec == self._block.baseline,
             status=entry.status,
             reason=entry.reason,
-            flops=entry.case.workload.flops(),
+            # What the survey ruled out may be too large even for its mask to be built here.
+            flops=None if "status" in entry.surveyed else entry.case.workload.flops(),
             probe=entry.probe,
             numerics=entry.numerics,
             launches=tuple(entry.launches),

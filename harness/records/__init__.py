@@ -1,6 +1,6 @@
 """Records: their schema, the append-only store, and the frame that everything is read through."""
 
-from harness.records.frame import COLUMNS, block_rows, controls, load, samples
+from harness.records.frame import COLUMNS, block_rows, controls, load, named_runs, samples
 from harness.records.schema import SCHEMA, CaseRecord, ControlRecord
 from harness.records.store import Store, read_manifest, read_records
 
@@ -13,6 +13,7 @@ __all__ = [
     "block_rows",
     "controls",
     "load",
+    "named_runs",
     "read_manifest",
     "read_records",
     "samples",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -34,10 +35,9 @@ def load(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
     that is no run.
     """
     rows: list[Row] = []
-    for folder in _folders(paths):
-        manifest = read_manifest(folder)
+    for run, (folder, manifest) in named_runs(paths).items():
         named = {
-            "run": manifest["run"],
+            "run": run,
             "machine": manifest["machine_name"],
             "suite": manifest["suite"]["name"],
         }
@@ -57,8 +57,7 @@ def block_rows(records: Sequence[CaseRecord], measure: Mapping[str, Any]) -> lis
 def controls(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
     """One row a block: what the race says of two copies of the baseline."""
     rows: list[Row] = []
-    for folder in _folders(paths):
-        manifest = read_manifest(folder)
+    for run, (folder, manifest) in named_runs(paths).items():
         records = list(read_records(folder))
         baselines = {
             r.block_id: r.launches for r in records if isinstance(r, CaseRecord) and r.is_baseline
@@ -70,7 +69,7 @@ def controls(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
                     baselines[record.block_id],
                     _rules(manifest["suite"]["measure"], 1),
                 )
-                rows.append({"run": manifest["run"], "block_id": record.block_id, **found})
+                rows.append({"run": run, "block_id": record.block_id, **found})
     return pd.DataFrame(
         rows, columns=["run", "block_id", "verdict", "ratio", "ratio_low", "ratio_high", "rounds"]
     )
@@ -82,8 +81,7 @@ def samples(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
     phase is `warmup` or `round`; the copy of the baseline has the variant `control`.
     """
     rows: list[Row] = []
-    for folder in _folders(paths):
-        run = read_manifest(folder)["run"]
+    for run, (folder, _) in named_runs(paths).items():
         for record in read_records(folder):
             case = isinstance(record, CaseRecord)
             named = {
@@ -103,8 +101,22 @@ def samples(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _folders(paths: Iterable[Path | str] | Path | str) -> list[Path]:
-    return [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
+def named_runs(
+    paths: Iterable[Path | str] | Path | str,
+) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """Folder and manifest of each run by a name of its own, a folder named twice read once.
+
+    Runs of one name, as two machines make them with one --out, become `name`, `name-2`, ...:
+    their blocks have the same ids and must not be taken for one.
+    """
+    given = [paths] if isinstance(paths, (str, Path)) else paths
+    found: dict[str, tuple[Path, dict[str, Any]]] = {}
+    for folder in {Path(path).resolve(): Path(path) for path in given}.values():
+        manifest = read_manifest(folder)
+        name = str(manifest["run"])
+        taken = itertools.takewhile(found.__contains__, (f"{name}-{n}" for n in itertools.count(2)))
+        found[f"{name}-{len(list(taken)) + 2}" if name in found else name] = folder, manifest
+    return found
 
 
 def _rules(measure: Mapping[str, Any], compared: int) -> Row:
@@ -139,7 +151,8 @@ def _row(record: CaseRecord, baseline: CaseRecord | None, rules: Row) -> Row:
         row |= record.numerics.model_dump()
     if record.launches:
         row |= _latency(record.launches, rules["alpha"])
-        row["flops_per_s"] = record.flops / row["latency_s"]
+        if record.flops is not None:
+            row["flops_per_s"] = record.flops / row["latency_s"]
     if baseline is not None and record is not baseline and record.launches:
         row |= _ratio(record.launches, baseline.launches, rules) | _memory(record, baseline, rules)
     elif record is baseline:

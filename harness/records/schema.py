@@ -82,7 +82,7 @@ class Variant(_Part):
 
 
 class CaseRecord(_Part):
-    """One outcome of one case."""
+    """One outcome of one case; flops are absent where the case could not be started at all."""
 
     record: Literal["case"] = "case"
     schema_version: int = SCHEMA
@@ -93,7 +93,7 @@ class CaseRecord(_Part):
     is_baseline: bool = False
     status: Status
     reason: str | None = None
-    flops: int
+    flops: int | None = None
     probe: ProbeResult | None = None
     numerics: NumericsResult | None = None
     launches: tuple[Launch, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,12 +52,13 @@ class Store:
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write the manifest whole, or not at all."""
-        _replace(self.folder / MANIFEST, json.dumps(manifest, indent=1, default=str) + "\n")
+        with _said(self.folder):
+            _replace(self.folder / MANIFEST, json.dumps(manifest, indent=1, default=str) + "\n")
 
     def append(self, records: Sequence[Record]) -> None:
         """Append the records of one block in one write, on disk before this returns."""
         text = "".join(_line(record) for record in records)
-        with (self.folder / RECORDS).open("ab") as file:
+        with _said(self.folder), (self.folder / RECORDS).open("ab") as file:
             file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
@@ -116,6 +118,18 @@ def read_records(folder: Path) -> Iterator[Record]:
             continue
         kind = CaseRecord if content.get("record") == "case" else ControlRecord
         yield kind.model_validate(content)
+
+
+@contextlib.contextmanager
+def _said(folder: Path) -> Iterator[None]:
+    """A disk that is full or gone while a run is written, as the user reads it."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{folder}: cannot be written ({error.strerror}); make room, then add --resume to go "
+            "on from what is there"
+        ) from error
 
 
 def _line(record: Record) -> str:

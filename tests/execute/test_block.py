@@ -222,3 +222,15 @@ def test_one_block_for_real(block: Block, workers: Workers) -> None:
     assert "aten::_scaled_dot_product_flash_attention_for_cpu" in softmax.kernels
     assert softmax.compiled_frames == 1
     assert all(len(found[name].launches[0].rounds_s) >= 1 for name in names)
+
+
+def test_a_workload_too_large_to_count_is_recorded_without_flops(
+    installed: None, tmp_path: Path
+) -> None:
+    spec, shape = parse_spec("softmax"), workload(q_len=10**15)
+    block = Block(shape, (Case(spec, shape),), spec)
+    told = {"status": "oom", "reason": "its inputs need more than there is"}
+    workers = Pretended(tmp_path, well)
+    (record,) = BlockRun(block, [told], Measure(), workers, ()).run(10.0)
+    assert isinstance(record, CaseRecord)
+    assert (record.status, record.flops, workers.asked) == ("oom", None, [])

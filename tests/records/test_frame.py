@@ -209,3 +209,15 @@ def test_a_run_of_the_first_schema_still_loads() -> None:
     assert rows.loc["softmax", "latency_s"] == pytest.approx(math.sqrt(0.0043 * 0.0044))
     assert list(controls(OLD)["verdict"]) == ["undecided"]
     assert len(samples(OLD)) == 30
+
+
+def test_runs_of_one_name_are_told_apart_and_a_run_named_twice_is_read_once(
+    tmp_path: Path,
+) -> None:
+    for machine in ("here", "there"):
+        write_run(tmp_path / machine / "quick", [case("a", is_baseline=True), control()])
+    folders = [tmp_path / "here" / "quick", tmp_path / "there" / "quick"]
+    name = load(folders[0])["run"][0]
+    for read in (load, controls, samples):
+        assert list(dict.fromkeys(read(folders)["run"])) == [name, f"{name}-2"]
+    assert len(load([folders[0], folders[0]])) == 1

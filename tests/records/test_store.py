@@ -163,3 +163,17 @@ def test_a_folder_that_is_no_run_is_named(tmp_path: Path, content: bytes | None)
         read_manifest(tmp_path)
     assert str(raised.value).startswith(f"{tmp_path}: not a run (manifest.json: ")
     assert str(raised.value).endswith("; name a folder that `attnbench run` made")
+
+
+def test_a_disk_that_fills_while_a_run_is_written_is_an_error_to_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with Store(tmp_path) as store:
+        monkeypatch.setattr("os.fsync", full)
+        with pytest.raises(RunError, match=r"No space left on device.*--resume"):
+            store.append(FIRST)
+        with pytest.raises(RunError, match=r"No space left on device.*--resume"):
+            store.write_manifest(manifest())

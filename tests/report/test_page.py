@@ -204,7 +204,7 @@ def test_a_report_lies_in_the_run_by_default(
 ) -> None:
     monkeypatch.setattr(pages, "load", lambda _: frame_of([row(BASELINE), row(FAST)]))
     monkeypatch.setattr(pages, "controls", lambda _: control_frame())
-    monkeypatch.setattr(pages, "read_manifest", lambda _: manifest())
+    monkeypatch.setattr(pages, "named_runs", lambda _: {"quick-a": (tmp_path, manifest())})
     assert write_report([tmp_path / "a"]) == tmp_path / "a" / "report" / "index.html"
     assert write_report([tmp_path / "a"], tmp_path / "b") == tmp_path / "b" / "index.html"
 
@@ -216,3 +216,8 @@ def test_a_report_of_nothing_and_one_that_cannot_be_written_are_refused(tmp_path
     blocked.write_text("")
     with pytest.raises(RunError, match=r"cannot write .*file.*; name a folder that can be written"):
         pages.write_page(material(frame_of([row(BASELINE)])), blocked)
+
+
+def test_the_command_of_a_run_is_quoted_for_a_shell() -> None:
+    words = ["attnbench", "run", "quick", "--where", "q_len<=1024"]
+    assert facts_of(manifest(command=words)).command == "attnbench run quick --where 'q_len<=1024'"

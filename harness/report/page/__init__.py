@@ -12,7 +12,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from harness.errors import RunError
-from harness.records import controls, load, read_manifest
+from harness.records import controls, load, named_runs
 from harness.report import figures as drawing
 from harness.report import tables
 from harness.report.export import export
@@ -60,7 +60,7 @@ def write_runs(runs: Sequence[Path], out: Path | None = None) -> Path:
     """Read the runs and write their report; see `harness.report.write_report`."""
     if not runs:
         raise RunError("report: no run was named; name one or more folders of runs")
-    manifests = {manifest["run"]: manifest for manifest in map(read_manifest, runs)}
+    manifests = {name: {**told, "run": name} for name, (_, told) in named_runs(runs).items()}
     material = Material(load(runs), controls(runs), manifests)
     return write_page(material, runs[0] / "report" if out is None else out)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -66,7 +67,9 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _command(command: Any) -> str:
-    return " ".join(map(str, command)) if isinstance(command, (list, tuple)) else str(command or "")
+    return (
+        shlex.join(map(str, command)) if isinstance(command, (list, tuple)) else str(command or "")
+    )
 
 
 def _when(manifest: Mapping[str, Any]) -> str:
