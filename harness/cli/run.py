@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -121,12 +122,22 @@ def _conclude(folder: Path, as_json: bool) -> None:
 def _resume_command(folder: Path) -> str:
     from harness.execute.local import holds_run
 
-    words = ["attnbench", *sys.argv[1:]]
+    words = [*_program(), *sys.argv[1:]]
     if not any(word == "--out" or word.startswith("--out=") for word in words):
         words += ["--out", str(folder)]
     if holds_run(folder) and "--resume" not in words:
         words += ["--resume"]
     return shlex.join(words)
+
+
+def _program() -> list[str]:
+    """What this program is called by: `attnbench` only where that is this one."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return [sys.executable, "-m", "harness.cli"]
+    found = shutil.which("attnbench")
+    is_found = found is not None and called.exists() and Path(found).samefile(called)
+    return ["attnbench" if is_found or not called.exists() else str(called)]
 
 
 def _minutes(seconds: float) -> str:
