@@ -14,6 +14,7 @@ from harness.execute.worker import Running
 from harness.inputs import make_inputs, make_output_gradient
 from harness.measure import kernels, memory, numerics
 from harness.measure.calls import Call, make_buffers, once, prepare
+from harness.measure.process import ProcessSettings
 from harness.measure.truth import load
 from harness.workload import Workload
 
@@ -29,11 +30,15 @@ def probe(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
     upstream = make_output_gradient(workload, truth.rows) if workload.has_gradients else None
     buffers = make_buffers(workload, inputs, upstream)
     mask = workload.build_mask()
+    settings = ProcessSettings()
     begin = time.perf_counter()
     op = build(payload["variant"])
     call = prepare(op, workload, mask, buffers)
     prepare_s = time.perf_counter() - begin
     produced, first_call_s, _ = once(call, device)
+    changed = settings.restore()
+    if changed is not None:
+        raise RuntimeError(changed)
     judged = numerics.judge(produced, truth, workload)
     if judged.wrong is None and not _unchanged(call, inputs):
         judged = dataclasses.replace(judged, wrong="it writes its inputs q, k or v")

@@ -12,6 +12,7 @@ from harness import statistics
 from harness.device import Device
 from harness.measure.calls import Call, Produced
 from harness.measure.faults import reason_of, status_of
+from harness.measure.process import ProcessSettings
 
 WARMUP_LEAST, WARMUP_MOST = 3, 50
 WARMUP_SHARE = 0.5
@@ -64,6 +65,7 @@ class Race:
     controls: frozenset[str]
     draws: int
     seed: int = 0
+    settings: ProcessSettings = field(default_factory=ProcessSettings)
 
     def run(self) -> None:
         """Warm up, then rounds until every verdict is in or the budget is spent."""
@@ -125,7 +127,10 @@ class Race:
         self.running(index)
         try:
             result = self._time(entrant, timed=timed)
-            if checked:
+            changed = self.settings.restore()
+            if changed is not None:
+                entrant.fault = ("error", changed)
+            elif checked:
                 # Its definition runs here: a heartbeat of its own, so that both have their time.
                 self.running(index)
                 reason = self.check(entrant, entrant.call.produced(result), draw)

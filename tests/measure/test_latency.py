@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 import pytest
+import torch
 
 from harness.device import CpuDevice, Timing
 from harness.measure import latency
@@ -268,3 +269,20 @@ def test_a_baseline_whose_rivals_all_fail_is_timed_beside_its_copy(track: Track)
     assert track.entrants[2].fault is not None
     assert len(track.entrants[0].rounds) >= 8
     assert len(track.entrants[1].rounds) == len(track.entrants[0].rounds)
+
+
+def test_a_call_that_changes_the_process_costs_itself_alone(track: Track) -> None:
+    def changing() -> Iterator[float]:
+        yield from [1.0] * WARMUPS
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        yield 1.0
+
+    track.add("softmax", itertools.repeat(1.0))
+    track.add("other", itertools.repeat(0.5))
+    track.add("changing", changing())
+    before = torch.get_num_threads()
+    track.race()
+    assert torch.get_num_threads() == before
+    assert [entrant.fault is None for entrant in track.entrants] == [True, True, False]
+    status, reason = track.entrants[2].fault or ("", "")
+    assert (status, "threads from" in reason) == ("error", True)
