@@ -288,7 +288,7 @@ def test_source_hash_follows_the_file_and_its_bases(tmp_path: Path) -> None:
 
 def test_the_base_class_says_what_is_missing() -> None:
     q = torch.zeros(1, 1, 2, 4)
-    with pytest.raises(NotImplementedError, match="Typed defines neither forward nor prepare"):
+    with pytest.raises(NotImplementedError, match="Typed defines no forward and no definition"):
         Typed(1).forward(q, q, q, mask=workload(q_len=2).build_mask(), scale=1.0)
 
 
