@@ -66,7 +66,7 @@ def _serve(answers: Any) -> None:
 
 def _start(task: str, folder: str, private: tuple[int, ...]) -> int:
     if sys.platform != "linux":
-        command = [sys.executable, "-m", "harness.execute.server", "--once", task, folder]
+        command = worker.server_command("--once", task, folder)
         return subprocess.Popen(command, start_new_session=True).pid
     pid = os.fork()
     if pid == 0:

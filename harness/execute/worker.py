@@ -19,6 +19,18 @@ _HEARTBEAT = struct.Struct("<qd")
 _PR_SET_PDEATHSIG = 1
 
 
+def server_command(*arguments: str) -> list[str]:
+    """What starts the server in a fresh interpreter that finds modules where this one does.
+
+    `python -m` would look in the working directory first, which may hold another `harness`.
+    """
+    program = (
+        f"import sys; sys.path[:] = {sys.path!r}; "
+        "from harness.execute.server import main; sys.exit(main())"
+    )
+    return [sys.executable, "-c", program, *arguments]
+
+
 def warm_up() -> None:
     """Import what every task needs and open one empty profile; run nothing parallel."""
     import torch

@@ -10,7 +10,6 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -171,7 +170,7 @@ class Workers:
         self._buffer = b""
         with (self.scratch / SERVER_LOG).open("ab") as log_file:
             self._server = subprocess.Popen(
-                [sys.executable, "-m", "harness.execute.server"],
+                worker.server_command(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log_file,

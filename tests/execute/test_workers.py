@@ -172,3 +172,13 @@ def test_peak_memory_is_exact(workers: Workers) -> None:
     assert first["peak_bytes"] == second["peak_bytes"]
     assert first["peak_bytes"] == pytest.approx(512 << 20, rel=0.01)
     assert flash["output_bytes"] <= flash["peak_bytes"] < 8 << 20
+
+
+def test_another_harness_in_the_working_directory_is_not_taken_for_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "harness").mkdir()
+    (tmp_path / "harness" / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    with Workers() as workers:
+        assert workers.run("survey", {"files": [], "cases": []}, FAR).result == []
