@@ -90,7 +90,8 @@ class Running:
 
     def __call__(self, index: int) -> None:
         """Say that case `index` is about to be called; -1 when none is."""
-        _HEARTBEAT.pack_into(self._memory, 0, index, time.monotonic())
+        # Packed first: pack_into clears the memory before it writes, and a reader would see that.
+        self._memory[:] = _HEARTBEAT.pack(index, time.monotonic())
 
 
 def prepare_folder(folder: Path, payload: dict[str, Any]) -> None:

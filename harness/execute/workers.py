@@ -125,8 +125,7 @@ class Workers:
                     pid = message.get("pid", pid)
                     if "exit" in message:
                         return message["exit"], timed_out
-                _, since = worker.read_running(folder)
-                if pid is not None and not timed_out and time.monotonic() - since > timeout_s:
+                if pid is not None and not timed_out and _overdue(folder, timeout_s):
                     timed_out = True
                     _kill(pid)
         except (BrokenPipeError, EOFError):
@@ -219,6 +218,16 @@ class Workers:
         if self._server.stdout is not None:
             self._server.stdout.close()
         self._server = None
+
+
+def _overdue(folder: Path, timeout_s: float) -> bool:
+    """True when one call has been running for longer than it may."""
+    seen = worker.read_running(folder)
+    if time.monotonic() - seen[1] <= timeout_s:
+        return False
+    # A heartbeat read while it was written may say anything; one that stands still is true.
+    time.sleep(POLL_S)
+    return worker.read_running(folder) == seen
 
 
 def allocator() -> dict[str, str]:
