@@ -34,10 +34,11 @@ bench: setup
 
 # On a machine that has torch with CUDA and no network: make gpu GPU_PYTHON=python3
 GPU_PYTHON ?= $(BIN)/python
-GPU_OUT ?= results/quick-gpu
+GPU_OUT ?= results/quick-gpu-$(shell date -u +%Y%m%dT%H%M%SZ)
 gpu:
-	test -x $(GPU_PYTHON) || command -v $(GPU_PYTHON) || $(MAKE) setup
-	$(GPU_PYTHON) -c 'import attnbench_installed' 2>/dev/null || $(GPU_PYTHON) -c 'import harness'
+	command -v $(GPU_PYTHON) >/dev/null || $(MAKE) setup
+	$(GPU_PYTHON) -c 'import importlib.metadata as m; m.version("attnbench")' 2>/dev/null || \
+		$(GPU_PYTHON) -m pip install --no-deps --no-build-isolation -c constraints.txt -e .
 	$(GPU_PYTHON) -m pytest tests/gpu
 	$(GPU_PYTHON) -m harness.cli run gpu/quick-gpu --device cuda --out $(GPU_OUT)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +17,8 @@ from click.shell_completion import CompletionItem
 from harness.errors import OptionError, VariantError
 
 RESULTS = Path("results")
+IMPORT_S = 60.0
+"""Seconds that a variant file may take to import."""
 
 
 def print_json(content: Any) -> None:
@@ -47,17 +52,49 @@ def load_variants(named: Sequence[str]) -> tuple[list[Any], tuple[str, ...]]:
     from harness import variant
 
     variant.load_installed()
-    specs, files = [], []
-    for text in named:
-        if text.endswith(".py") or Path(text).is_file():
-            path = Path(text)
-            if not path.is_file():
-                raise VariantError(f"--variant {text}: no such file; name a .py file or a variant")
-            files.append(str(path.resolve()))
-            specs += [variant.create(name, {}).spec for name in variant.load_file(path)]
-        else:
-            specs.append(variant.parse_spec(text))
-    return specs, tuple(dict.fromkeys(files))
+    found = {text: _load(text) for text in named if _is_file(text)}
+    specs = [variant.parse_spec(text) for text in named if text not in found]
+    asked = {spec.name for spec in specs}
+    for text, names in found.items():
+        specs += [_at_defaults(text, name) for name in names if name not in asked]
+    return specs, tuple(dict.fromkeys(str(Path(text).resolve()) for text in found))
+
+
+def _is_file(text: str) -> bool:
+    return text.endswith(".py") or Path(text).is_file()
+
+
+def _load(text: str) -> tuple[str, ...]:
+    """Import a variant file, in a process of its own first: it may hang or crash."""
+    from harness import variant
+
+    path = Path(text)
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no such file"
+        raise VariantError(f"--variant {text}: {found}; name a .py file or a variant")
+    command = [sys.executable, "-m", "harness.variant", str(path)]
+    try:
+        code = subprocess.run(command, capture_output=True, timeout=IMPORT_S).returncode
+    except subprocess.TimeoutExpired:
+        raise VariantError(
+            f"{path}: its import did not end within {IMPORT_S:g} s; do the work in prepare()"
+        ) from None
+    if code < 0:
+        name = signal.Signals(-code).name
+        raise VariantError(f"{path}: its import was killed by {name}; mend the file")
+    with contextlib.redirect_stdout(sys.stderr):  # what it prints is no part of an answer
+        return variant.load_file(path)
+
+
+def _at_defaults(text: str, name: str) -> Any:
+    from harness import variant
+
+    try:
+        return variant.create(name, {}).spec
+    except VariantError as error:
+        raise VariantError(
+            f"--variant {text}: {error}, as in --variant {text} --variant '{name}(...)'"
+        ) from error
 
 
 def cuda_available() -> bool:

@@ -26,7 +26,12 @@ from harness.errors import OptionError
     help="Add a variant: a file that registers one, or a name such as polynomial(degree=2).",
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
-@click.option("--budget", type=float, metavar="SECONDS", help="Seconds for racing, in all.")
+@click.option(
+    "--budget",
+    type=float,
+    metavar="SECONDS",
+    help="Seconds the run may take; what is undecided then stays so.",
+)
 @click.option("--resume", is_flag=True, help="Finish the run in --out.")
 @click.option("--where", multiple=True, metavar="EXPR", help='Only these, as in "q_len<=1024".')
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUES", help="As in heads=2,8.")
@@ -47,6 +52,8 @@ def run_command(
     """Run SUITE, a file or the name of a shipped suite (see `attnbench list suites`)."""
     if budget is not None and not 0 < budget < float("inf"):
         raise OptionError(f"--budget must be above 0 seconds, found {budget:g}; write 60")
+    if out is not None and not str(out).strip("."):
+        raise OptionError(f"--out names no folder: {str(out)!r}; write --out results/local/mine")
     if resume and out is None:
         raise OptionError("--resume needs the run's folder; add --out DIR")
     specs, files = load_variants(variants)
@@ -67,9 +74,9 @@ def _announce(suite: Any, *, as_json: bool) -> None:
     blocks, cases = suite.counts()
     about = estimate_s(suite)
     if as_json:
-        print_json({"suite": suite.name, "blocks": blocks, "cases": cases, "at_most_s": about})
+        print_json({"suite": suite.name, "blocks": blocks, "cases": cases, "about_s": about})
         return
-    text = f"{suite.name}: {blocks} blocks, {cases} cases, about {_minutes(about)} at most"
+    text = f"{suite.name}: {blocks} blocks, {cases} cases, about {_minutes(about)}"
     click.echo(text, err=True)
 
 
@@ -86,7 +93,9 @@ def _execute(
 
     first = next(suite.blocks())
     folder = out if out is not None else default_folder(suite, first.workload.device)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for name in ("SIGTERM", "SIGHUP"):  # asked to end, or the terminal is gone: as Ctrl-C
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     request = Request(suite, folder, files, budget, resume, tuple(sys.argv))
     with Progress(suite.counts()[0], suite.measure.model_dump()) as progress:
         try:

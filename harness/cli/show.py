@@ -111,7 +111,7 @@ def _suite(name: str) -> dict[str, Any]:
         "path": str(suite.path),
         "blocks": blocks,
         "cases": cases,
-        "at_most_s": estimate_s(suite),
+        "about_s": estimate_s(suite),
         "variants": [str(spec) for spec in suite.variants],
         "baseline": str(suite.baseline),
         "measure": suite.as_dict()["measure"],
@@ -142,8 +142,7 @@ def _print_suite(content: dict[str, Any]) -> None:
     click.echo(f"{content['name']}: {content['description']}")
     click.echo(f"file: {content['path']}")
     click.echo(
-        f"{content['blocks']} blocks, {content['cases']} cases, "
-        f"about {content['at_most_s']:.0f} s at most"
+        f"{content['blocks']} blocks, {content['cases']} cases, about {content['about_s']:.0f} s"
     )
     click.echo(f"variants: {', '.join(content['variants'])}; baseline {content['baseline']}")
     click.echo("measure: " + ", ".join(f"{k}={v}" for k, v in content["measure"].items()))

@@ -52,7 +52,7 @@ class CpuDevice:
         with contextlib.suppress(OSError, ValueError):
             limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
             used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-            free = min(free, limit - used)
+            free = min(free, limit - used + _reclaimable())
         return free
 
     def start(self, threads: int) -> None:
@@ -101,6 +101,14 @@ class CpuDevice:
 
 def _events(run: Any) -> list[Any]:
     return list(run.profiler.kineto_results.events())
+
+
+def _reclaimable() -> int:
+    """Bytes of file cache that the container's group would give back when asked."""
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/sys/fs/cgroup/memory.stat").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+    return 0
 
 
 def _meminfo() -> dict[str, int]:

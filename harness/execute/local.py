@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -53,7 +54,7 @@ def holds_run(folder: Path) -> bool:
 
 
 def estimate_s(suite: Suite) -> float:
-    """About how long a run takes at most: every block spends its budget."""
+    """About how long a run takes on a quiet machine, when every block spends its budget."""
     blocks, cases = suite.counts()
     # Measured: a probe with its truth about 0.4 s; a launch 0.5 s and 0.1 s a case to warm up.
     launches = suite.measure.launches
@@ -184,8 +185,10 @@ def _manifest(request: Request) -> dict[str, Any]:
         "schema": SCHEMA,
         "run": request.folder.name,
         "suite": {**suite.as_dict(), "hash": suite.hash, "text": suite.text},
-        "command": list(request.command),
-        "files": list(request.files),
+        "command": [
+            Path(word).name if at == 0 else word for at, word in enumerate(request.command)
+        ],
+        "files": [os.path.relpath(file) for file in request.files],
         "started_utc": utc_now(),
         "machine_name": machine_slug("cuda" if "cuda" in devices else "cpu"),
         "machine": machine,

@@ -43,6 +43,7 @@ def probe(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
     if judged.wrong is None and not _unchanged(call, inputs):
         judged = dataclasses.replace(judged, wrong="it writes its inputs q, k or v")
     del produced
+    call.forget()
     if call.workload.pass_ == "decode":
         call.before()
     used, profile = memory.measure(device, lambda: _profiled(call))

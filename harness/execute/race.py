@@ -15,6 +15,7 @@ from harness.execute.worker import Running
 from harness.inputs import make_inputs, make_output_gradient
 from harness.measure.calls import Buffers, Produced, make_buffers, once, prepare
 from harness.measure.faults import reason_of, status_of
+from harness.measure.kernels import allow_compilations
 from harness.measure.latency import Entrant, Race, Rules
 from harness.measure.numerics import row_fault, row_limit, shape_fault
 from harness.measure.truth import Asked, OwnError, run_definition
@@ -38,6 +39,7 @@ def race(payload: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     load_variants(payload["files"])
     workload = Workload.model_validate(payload["workload"])
     device = start_device(workload)
+    allow_compilations(len(payload["entrants"]))
     pool = _Pool(workload)
     entrants = _prepared(payload, workload, device, pool, running)
     Race(

@@ -29,6 +29,7 @@ reused, up to 3 times faster, hangs on what the process has freed before, here w
 did. Held so: fresh from 4 MiB on, so that no step lies within a sweep of lengths; reused below,
 where the scratch of block-wise kernels is. What the user's environment says wins."""
 SERVER_LOG = "server.txt"
+SERVER_START_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -177,9 +178,10 @@ class Workers:
                 start_new_session=True,
             )
         try:
-            while self._read(60.0) is None:
-                pass
+            if self._read(SERVER_START_S) is None:
+                raise EOFError
         except EOFError:
+            self._server.kill()
             log = (self.scratch / SERVER_LOG).read_text(errors="replace").strip()
             raise RunError(
                 f"the measuring server did not start: {log[-500:] or 'it said nothing'}; "

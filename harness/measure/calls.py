@@ -70,6 +70,10 @@ class Call:
             k, v = self._own_heads(b.k[:, :, :-1], b.v[:, :, :-1])
             self._kept = self.op.prefill(k, v)  # type: ignore[attr-defined]
 
+    def forget(self) -> None:
+        """Let go of what `before` kept: freed in the next call, it would lower that one's peak."""
+        self._kept = None
+
     def run(self) -> Any:
         """The call that is timed."""
         b = self.buffers

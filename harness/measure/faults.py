@@ -22,4 +22,6 @@ def status_of(error: BaseException) -> str:
 
 def reason_of(error: BaseException) -> str:
     """Type and text of an exception; the type alone where it says nothing."""
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
+    text = f"{type(error).__name__}: {error}".removesuffix(": ")
+    # A terminal obeys control characters; the reader of a reason should not have to.
+    return "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in text)

@@ -110,14 +110,23 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def read_records(folder: Path) -> Iterator[Record]:
-    """The records of a run, in order; a torn last line is read around."""
-    for line in _lines(folder / RECORDS):
+    """The records of a run, in order; a torn last line is read around.
+
+    Raises RunError naming the line that is damaged otherwise.
+    """
+    lines = _lines(folder / RECORDS)
+    for number, line in enumerate(lines, 1):
         try:
             content = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        kind = CaseRecord if content.get("record") == "case" else ControlRecord
-        yield kind.model_validate(content)
+            kind = CaseRecord if content.get("record") == "case" else ControlRecord
+            yield kind.model_validate(content)
+        except (ValueError, AttributeError) as error:  # pydantic's and json's are ValueErrors
+            if number == len(lines):
+                return
+            raise RunError(
+                f"{folder / RECORDS}:{number}: not a record of schema {SCHEMA} "
+                f"({str(error).splitlines()[0]}); remove the line, or take the run from a copy"
+            ) from error
 
 
 @contextlib.contextmanager

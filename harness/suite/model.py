@@ -28,7 +28,7 @@ class Measure(BaseModel):
     margin: float = Field(0.02, gt=0, lt=1)
     alpha: float = Field(0.05, gt=0, lt=1)
     budget_s: float = Field(10.0, gt=0)
-    launches: StrictInt = Field(2, ge=1)
+    launches: StrictInt = Field(2, ge=2)
     timeout_s: float = Field(120.0, gt=0)
     familywise: StrictBool = False
 

@@ -63,11 +63,14 @@ def parameters(cls: type[AttentionOp]) -> dict[str, Parameter]:
     """The parameters of a variant, in field order."""
     hints = typing.get_type_hints(cls)
     return {
-        field.name: Parameter(
-            hints[field.name], field.default, field.default is dataclasses.MISSING
-        )
+        field.name: Parameter(hints[field.name], field.default, _required(field))
         for field in dataclasses.fields(cls)  # type: ignore[arg-type]
     }
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    missing = dataclasses.MISSING
+    return field.default is missing and field.default_factory is missing
 
 
 def parse_spec(text: str) -> VariantSpec:

@@ -64,10 +64,22 @@ def load_installed(*, own: bool = False) -> None:
     """Import every entry point of the group `attnbench.variants`; importing registers.
 
     With `own`, only those of attnbench itself: importing them starts no threads and no CUDA.
+    Raises VariantError naming the package whose entry point does not import.
     """
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        if not own or (entry.dist is not None and entry.dist.name == "attnbench"):
+        package = "" if entry.dist is None else entry.dist.name
+        if own and package != "attnbench":
+            continue
+        try:
             entry.load()
+        except VariantError:
+            raise
+        except Exception as error:
+            raise VariantError(
+                f"package {package or '?'}: its entry point {entry.name} = {entry.value} in "
+                f"{ENTRY_POINTS} does not import: {type(error).__name__}: {error}; mend or "
+                "uninstall the package"
+            ) from error
 
 
 def load_file(path: Path) -> tuple[str, ...]:

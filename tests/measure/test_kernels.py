@@ -79,3 +79,13 @@ def test_watching_starts_from_nothing_and_refuses_the_recompile_limit() -> None:
 )
 def test_what_was_raised_is_a_status(error: BaseException, status: str) -> None:
     assert status_of(error) == status
+
+
+def test_every_entrant_of_a_race_may_compile() -> None:
+    kernels.watch_compiler()
+    try:
+        kernels.allow_compilations(12)
+        assert torch._dynamo.config.recompile_limit >= 8 + 12
+    finally:
+        torch._dynamo.reset()
+        torch._dynamo.config.recompile_limit = 8

@@ -177,3 +177,13 @@ def test_a_disk_that_fills_while_a_run_is_written_is_an_error_to_read(
             store.append(FIRST)
         with pytest.raises(RunError, match=r"No space left on device.*--resume"):
             store.write_manifest(manifest())
+
+
+def test_a_line_that_is_damaged_elsewhere_is_named(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.append([case("softmax", is_baseline=True), case("fast")])
+    path = tmp_path / "records.jsonl"
+    first, second, *_ = path.read_text().splitlines()
+    path.write_text(f"{first[:-9]}\n{second}\n")
+    with pytest.raises(RunError, match=r"records.jsonl:1: not a record of schema 1 .*; remove the"):
+        list(read_records(tmp_path))

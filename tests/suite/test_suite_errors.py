@@ -127,7 +127,7 @@ MISTAKES = [
     ),
     ("budget_s: 1", "alpha: '0.1'", 'found "0.1" (text); write alpha: 0.1'),
     ("budget_s: 1", "budget_s: -1", "measure.budget_s: must be a number above 0, found -1; write"),
-    ("budget_s: 1", "launches: 0", "measure.launches: must be a whole number of at least 1, found"),
+    ("budget_s: 1", "launches: 1", "measure.launches: must be a whole number of at least 2, found"),
     ("budget_s: 1", "timeout_s: .inf", "s.yaml:11: measure.timeout_s: must be a finite number, f"),
     ("budget_s: 1", "margin: .nan", "measure.margin: must be a finite number, found .nan"),
     ("budget_s: 1", "familywise: 1", "measure.familywise: must be true or false, found 1"),
