@@ -25,7 +25,9 @@ FIRST_LOOK = 8
 NEAR = math.log(1.15)
 """Beyond this log-ratio, and five spreads of the noise, single rounds decide an effect."""
 SPREADS = 5
-"""Eight rounds of AR(1) 0.8 noise stray together by three spreads; by five hardly ever."""
+"""Eight rounds of AR(1) 0.8 noise stray together by three spreads; by five hardly ever.
+
+More rounds stray less, by the square root of their number."""
 BATCH = 4
 """Rounds a value near 1, at the least."""
 RESIDUAL = 0.1
@@ -89,8 +91,8 @@ def batch_length(log_ratios: Samples) -> int:
     Near 1: max(4, rounds / 32), and more where the autocorrelation may be large. Means of b
     samples of AR(1) rho correlate by about rho / (b (1 - rho**2)), which is to be at most 0.1;
     rho is taken two standard errors above its estimate, since few rounds tell it poorly. One
-    while the estimate lies beyond 1.15x either way and beyond five spreads of single rounds;
-    longer then only where the autocorrelation is beyond doubt.
+    while the estimate lies beyond 1.15x either way and beyond 5 sqrt(8 / rounds) spreads of single
+    rounds; longer then only where the autocorrelation is beyond doubt.
     """
     data, rounds = np.asarray(log_ratios), len(log_ratios)
     rho = autocorrelation(data)
@@ -105,7 +107,9 @@ def _far(data: NDArray[np.float64]) -> bool:
     middle = float(np.median(data))
     # The median deviation of Gaussian noise is its standard deviation over 1.4826.
     spread = 1.4826 * float(np.median(np.abs(data - middle)))
-    return abs(middle) > max(NEAR, SPREADS * spread)
+    # As rounds come in, their median strays less: by the square root of their number.
+    strays = SPREADS * spread * math.sqrt(FIRST_LOOK / len(data))
+    return abs(middle) > max(NEAR, strays)
 
 
 def _decorrelating(rho: float) -> int:
