@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from harness.report.numbers import seconds, size
+from harness.report.numbers import exact_seconds, size
 from harness.report.style import GRID, INK
 
 # More ticks than this run into each other at the size of a panel.
@@ -55,7 +55,7 @@ def factor_axis(axis: Axis, low: float, high: float) -> None:
     ticks = powers_of_two(low, high)
     if len(ticks) < MOST_TICKS / 2 + 1:
         ticks = sorted([*ticks, *(1.5 * tick for tick in [ticks[0] / 2, *ticks])])
-    _set_ticks(axis, ticks, lambda value: f"{value:g}x" if value >= 0.1 else f"1/{1 / value:g}x")
+    _set_ticks(axis, ticks, lambda value: f"{value:g}x")
 
 
 def error_axis(axis: Axis, low: float, high: float, zero: float | None) -> None:
@@ -78,7 +78,7 @@ def powers_of_two(low: float, high: float) -> list[float]:
 
 
 def _plain_seconds(value: float) -> str:
-    number, unit = seconds(value).split(" ")
+    number, unit = exact_seconds(value).split(" ")
     return f"{float(number):g} {unit}"
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 
 ABSENT = "\u2013"
+LEAST_DIGITS = 2
 MOST_DIGITS = 4
-# What is shown of a figure that came without an interval.
+# What is shown of an estimate that came without an interval, behind a `~`.
+ROUGH_DIGITS = 2
+# What is shown of figures that are counted, not estimated.
 PLAIN_DIGITS = 3
+_MOST_DECIMALS = 9
 _SECONDS = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))
 _BYTES = (("TiB", 2.0**40), ("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10), ("B", 1.0))
 
@@ -15,15 +19,15 @@ _BYTES = (("TiB", 2.0**40), ("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10)
 def digits_known(value: float, low: float | None = None, high: float | None = None) -> int:
     """Significant digits that the interval supports: the last one is of its half-width's order.
 
-    Between 1 and MOST_DIGITS; PLAIN_DIGITS without an interval.
+    Between LEAST_DIGITS and MOST_DIGITS; ROUGH_DIGITS without an interval.
     """
     if low is None or high is None or not math.isfinite(high - low) or value == 0:
-        return PLAIN_DIGITS
+        return ROUGH_DIGITS
     half = (high - low) / 2
     if half <= 0:
         return MOST_DIGITS
     known = math.floor(math.log10(abs(value))) - math.floor(math.log10(half)) + 1
-    return max(1, min(MOST_DIGITS, known))
+    return max(LEAST_DIGITS, min(MOST_DIGITS, known))
 
 
 def rounded(value: float, digits: int) -> str:
@@ -36,10 +40,14 @@ def rounded(value: float, digits: int) -> str:
 
 
 def seconds(value: float | None, low: float | None = None, high: float | None = None) -> str:
-    """Seconds with an SI prefix: `0.31 ms` is written `310 us`."""
+    """Seconds with an SI prefix: `0.31 ms` is written `310 us`, without an interval `~310 us`."""
     if value is None:
         return ABSENT
-    digits = digits_known(value, low, high)
+    return f"{_rough(low, high)}{exact_seconds(value, digits_known(value, low, high))}"
+
+
+def exact_seconds(value: float, digits: int = PLAIN_DIGITS) -> str:
+    """Seconds with an SI prefix and this many significant digits, as the ticks of an axis."""
     near = float(f"{value:.{digits - 1}e}")
     unit, scale = _unit(near, _SECONDS)
     return f"{rounded(near / scale, digits)} {unit}"
@@ -57,21 +65,31 @@ def size(value: float | None) -> str:
 
 
 def speedup(ratio: float | None, low: float | None = None, high: float | None = None) -> str:
-    """How many times faster than the baseline: the inverse of a ratio, as `5.2x`."""
+    """How many times faster than the baseline: the inverse of a ratio, as `5.2x`.
+
+    Without an interval `~5.2x`. A value whose interval leaves out 1 is never rounded to 1.
+    """
     turned = inverse(ratio, low, high)
     if turned is None:
         return ABSENT
     value, bottom, top = turned
-    return f"{rounded(value, digits_known(value, bottom, top))}x"
+    return f"{_rough(bottom, top)}{rounded(value, _factor_digits(value, bottom, top))}x"
 
 
 def speedup_interval(ratio: float | None, low: float | None, high: float | None) -> str:
-    """The interval of a speed-up with the value's decimals, as `5.1 to 5.3`; empty if unknown."""
+    """The interval of a speed-up, as `5.1 to 5.3`; empty if unknown.
+
+    It has the value's decimals, and more where an end would be rounded to 1 or to 0.
+    """
     turned = inverse(ratio, low, high)
     if turned is None or turned[1] is None or turned[2] is None:
         return ""
     value, bottom, top = turned[0], turned[1], turned[2]
-    places = _decimals(value, digits_known(value, bottom, top))
+    places = _decimals(value, _factor_digits(value, bottom, top))
+    while places < _MOST_DECIMALS and any(
+        float(f"{end:.{places}f}") in (0.0, 1.0) and end not in (0.0, 1.0) for end in (bottom, top)
+    ):
+        places += 1
     return f"{bottom:.{places}f} to {top:.{places}f}"
 
 
@@ -96,6 +114,19 @@ def duration(value: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _rough(low: float | None, high: float | None) -> str:
+    return "~" if low is None or high is None or not math.isfinite(high - low) else ""
+
+
+def _factor_digits(value: float, low: float | None, high: float | None) -> int:
+    digits = digits_known(value, low, high)
+    decided = low is not None and high is not None and not low <= 1 <= high
+    # Beside a verdict of faster or slower a reader must see which side of 1 the value lies on.
+    while decided and digits < _MOST_DECIMALS and float(rounded(value, digits)) == 1 != value:
+        digits += 1
+    return digits
 
 
 def _unit(value: float, units: tuple[tuple[str, float], ...]) -> tuple[str, float]:
