@@ -9,11 +9,16 @@ from typing import Any, ClassVar, final
 from matplotlib.axes import Axes
 
 from harness.report import axes as scales
-from harness.report.groups import Group, Row
+from harness.report.groups import Group, Row, in_order
 from harness.report.style import INK, Look
 
 Looks = Mapping[str, Look]
 Point = tuple[float, float]
+# Seven bands that overlap must still show the lines below them.
+BAND = 0.12
+# Between the outermost speed-up and the frame.
+ROOM = 1.2
+_FRONTS = ("-", (0, (5, 2)), (0, (1, 1.5)))
 
 
 class Chart(ABC):
@@ -71,11 +76,14 @@ class AgainstLength(Chart):
         lengths = [row[axis] for row in rows]
         axes.plot(lengths, [self.of(row) for row in rows], **_line(look), **_marker(look))
         bounds = [self.bounds(row) for row in rows]
+        # A point without an interval breaks the band: drawn on, the band would pinch to nothing
+        # there, as if the value were known exactly.
+        known = [low < high for low, high in bounds]
         lows, highs = [low for low, _ in bounds], [high for _, high in bounds]
-        if len(rows) > 1:
-            axes.fill_between(lengths, lows, highs, color=look.colour, alpha=0.18, linewidth=0)
-        else:
-            axes.vlines(lengths, lows, highs, color=look.colour, linewidth=1.5)
+        axes.fill_between(lengths, lows, highs, where=known, color=look.colour, alpha=BAND, lw=0)
+        for at, (length, low, high) in enumerate(zip(lengths, lows, highs, strict=True)):
+            if known[at] and not any(known[max(0, at - 1) : at] + known[at + 1 : at + 2]):
+                axes.vlines([length], [low], [high], color=look.colour, linewidth=1.5)
 
     def of(self, row: Row) -> float:
         """The value drawn."""
@@ -164,12 +172,17 @@ class Speedup(AgainstLength):
         """Tokens by factors."""
         axes.axhline(1.0, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1.5)
         scales.length_axis(axes, group.lengths, group.axis)
-        scales.factor_axis(axes.yaxis, *self.span(everything))
+        # Bands are clipped: one that is not yet narrow would flatten every line.
+        points = [self.of(row) for row in everything]
+        scales.factor_axis(axes.yaxis, min(points) / ROOM, max(points) * ROOM)
 
 
 @final
 class ErrorLatency(Chart):
-    """Error against latency at one length, with the Pareto front."""
+    """Error against latency at one length, with a Pareto front for each family.
+
+    Errors are against each family's own definition: across families no front means anything.
+    """
 
     kind = "error"
     title = "Error against latency"
@@ -193,12 +206,17 @@ class ErrorLatency(Chart):
         return ", ".join(filter(None, (varying, at)))
 
     def draw(self, axes: Axes, group: Group, looks: Looks) -> None:
-        """A marker a variant, and the front through those that none beats in both."""
+        """A marker a variant, and by family the front of those that none beats in both."""
         rows = self.rows(group)
         floor = zero_place(rows)
         points = {row["variant"]: (row["latency_s"], row["error"] or floor) for row in rows}
-        front = pareto_front(list(points.values()))
-        axes.plot(*zip(*front, strict=True), color=INK, linewidth=1, drawstyle="steps-post")
+        for at, family in enumerate(in_order(row.get("family") for row in rows)):
+            mine = [points[row["variant"]] for row in rows if row.get("family") == family]
+            style: dict[str, Any] = {
+                "linestyle": _FRONTS[at % len(_FRONTS)],
+                "drawstyle": "steps-post",
+            }
+            axes.plot(*zip(*pareto_front(mine), strict=True), color=INK, linewidth=1, **style)
         for row in rows:
             look = looks[row["variant"]]
             latency, error = points[row["variant"]]

@@ -16,18 +16,24 @@ Block = tuple[Any, Any]
 
 @dataclass(frozen=True)
 class Winner:
-    """The fastest correct variant of one block, and those that it cannot be told from."""
+    """The quickest correct variant of one block, and those that it cannot be told from.
+
+    It may be called the fastest only when `ties` is empty.
+    """
 
     block: Block
     variant: str
     ties: tuple[str, ...]
     rivals: int
     ratio: float | None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+    verdict: str | None = None
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A variant's geometric mean speed-up over the blocks that all variants of it completed."""
+    """A variant's geometric mean speed-up over the matched blocks."""
 
     variant: str
     speedup: float
@@ -70,6 +76,7 @@ def winners_of(rows: Sequence[Row]) -> list[Winner]:
 def matched(frame: pd.DataFrame) -> list[Matched]:
     """Geometric mean speed-ups per run and pass, over blocks that all variants completed.
 
+    Blocks in which a ratio has no interval are left out: a mean would hide that it is not known.
     A variant that is missing where the others are slow would otherwise gain by its absence.
     """
     rows = rows_of(frame)
@@ -118,7 +125,8 @@ def _winner(block: Block, rows: Sequence[Row]) -> Winner | None:
     ties = [name for name in spans if name != first and spans[name][1] <= spans[first][2]]
     row = next(row for row in rows if row["variant"] == first)
     ratio = 1.0 if row.get("is_baseline") else row.get("ratio")
-    return Winner(block, first, tuple(ties), len(rows) - 1, ratio)
+    ends = row.get("ratio_low"), row.get("ratio_high")
+    return Winner(block, first, tuple(ties), len(rows) - 1, ratio, *ends, row.get("verdict"))
 
 
 def _span(row: Row, by_ratio: bool) -> tuple[float, float, float]:
@@ -130,13 +138,21 @@ def _span(row: Row, by_ratio: bool) -> tuple[float, float, float]:
     return value, row.get(f"{name}_low{unit}", 0.0), row.get(f"{name}_high{unit}", math.inf)
 
 
+def _has_interval(row: Row) -> bool:
+    ends = (row.get("ratio_low"), row.get("ratio_high"))
+    return all(end is not None and math.isfinite(end) for end in ends)
+
+
 def _matched(title: str, rows: Sequence[Row]) -> Matched:
     ratios: dict[str, dict[Block, float]] = {}
+    open_: set[Block] = set()
     for row in rows:
         ratio = 1.0 if row.get("is_baseline") else row.get("ratio")
         if row["status"] == "ok" and ratio is not None:
             ratios.setdefault(row["variant"], {})[block_of(row)] = float(ratio)
-    common = set.intersection(*(set(of) for of in ratios.values())) if ratios else set()
+            if not row.get("is_baseline") and not _has_interval(row):
+                open_.add(block_of(row))
+    common = set.intersection(*(set(of) for of in ratios.values())) - open_ if ratios else set()
     means = [
         Mean(name, math.exp(-sum(math.log(of[block]) for block in common) / len(common)))
         for name, of in ratios.items()

@@ -22,7 +22,10 @@ MARKS = {"faster": "▲", "slower": "▼", "same": "=", "undecided": "?"}
 
 @dataclass(frozen=True)
 class Cell:
-    """One case in a table, as text; `speedup` is empty where there is no comparison."""
+    """One case in a table, as text; `speedup` is empty where there is no comparison.
+
+    `fastest` only where it is told apart from every other correct variant of its block.
+    """
 
     status: str
     latency: str
@@ -79,7 +82,7 @@ class Failure:
 def matrix(frame: pd.DataFrame) -> list[Table]:
     """A table for each set of workloads that differ in the length alone."""
     rows = rows_of(frame)
-    best = {(winner.block, name) for winner in winners_of(rows) for name in (winner.variant,)}
+    best = {(winner.block, winner.variant) for winner in winners_of(rows) if not winner.ties}
     return [_table(group, best) for group in grouped(rows)]
 
 

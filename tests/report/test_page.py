@@ -11,6 +11,7 @@ import pytest
 from harness.errors import RunError
 from harness.report import figures, write_report
 from harness.report import page as pages
+from harness.report.groups import rows_of
 from harness.report.page.chance import binomial_limit, controls_of, expectation
 from harness.report.page.facts import facts_of
 from harness.report.page.summary import fastest, sentence
@@ -140,25 +141,64 @@ def test_an_empty_run_has_a_page() -> None:
 def test_the_verdict_is_one_sentence() -> None:
     rows = run_frame().to_dict("records")
     first = [one for one in rows if one["status"] == "ok"]
-    said = f"{FAST} is the fastest in all 18 workloads, 2.7x to 3.5x as fast as {BASELINE}."
+    said = (
+        f"{FAST} is the fastest in all 18 workloads, 2.67x (2.61 to 2.71) to 3.52x (3.45 to 3.57) "
+        f"as fast as {BASELINE}."
+    )
     assert sentence([{str(k): v for k, v in one.items()} for one in first]) == said
 
 
-def test_the_verdict_counts_when_winners_differ_and_names_ties() -> None:
+def test_the_verdict_counts_only_what_is_told_apart() -> None:
     wide = {"ratio": 0.99, "ratio_low": 0.97, "ratio_high": 1.01}
     rows = [row(BASELINE, 256), row(FAST, 256, ratio=2.0, ratio_low=1.9, ratio_high=2.1)]
     rows += [row(BASELINE, 512), row(FAST, 512, **wide), row(BASELINE, 1024)]
     said = (
-        f"{BASELINE} is the fastest in 2 of 3 workloads, {FAST} in 1 "
-        "(in 1 the lead is within the noise and in 1 nothing else came out ok)."
+        f"{BASELINE} is the fastest in 2 of 3 workloads; in 1 no single fastest can be named "
+        "(in 1 nothing else came out ok)."
     )
     assert sentence(rows) == said
     spans = fastest(rows)[0].spans
     assert [(one.variant, one.lengths, one.speedup, one.ties) for one in spans] == [
         (BASELINE, "256", "", ()),
-        (FAST, "512", "1.0x", (BASELINE,)),
+        (FAST, "512", f"{FAST}: 1.01x (0.99 to 1.03)", (BASELINE,)),
         (BASELINE, "1024", "", ()),
     ]
+    assert [one.undecided for one in spans] == [
+        "",
+        f"no single fastest: {FAST}, {BASELINE} cannot be told apart",
+        "",
+    ]
+
+
+OPEN = {"ratio_low": None, "ratio_high": None, "verdict": "undecided"}
+
+
+def test_with_nothing_decided_the_verdict_says_so_and_names_no_fastest() -> None:
+    one = rows_of(frame_of([row(BASELINE, 256), row(FAST, 256, ratio=0.102, **OPEN)]))
+    assert sentence(one) == (
+        f"No single fastest: {FAST} and {BASELINE} cannot be told apart; the one comparison with "
+        "the baseline came out undecided."
+    )
+    assert fastest(one)[0].spans[0].speedup == f"{FAST}: ~9.8x ?"
+    two = rows_of(
+        frame_of([row(name, q, **OPEN) for q in (256, 512) for name in (BASELINE, FAST, "flex")])
+    )
+    assert sentence(two) == (
+        "No single fastest in any of the 2 workloads: in each, the quickest variants cannot be "
+        "told apart; all 4 comparisons with the baseline came out undecided."
+    )
+    text = page_of(frame_of([row(BASELINE), row(FAST, **OPEN)]))
+    assert f"no single fastest: {FAST}, {BASELINE} cannot be told apart" in text
+    assert 'class="number best"' not in text
+    assert "No mean speed-up is given for forward" in text
+
+
+def test_captions_say_what_hollow_points_and_errors_do_not_mean(written: Path) -> None:
+    text = written.read_text()
+    assert "a point without a band has no interval yet" in text
+    assert "one for each family" in text
+    assert "Differences in error within a factor of 2 of the bound of float64 rounding" in text
+    assert "and in which every ratio has an interval" in text
 
 
 def test_captions_say_how_many_false_verdicts_to_expect(written: Path) -> None:

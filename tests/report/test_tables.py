@@ -112,6 +112,29 @@ def test_a_winner_names_those_it_cannot_be_told_from() -> None:
     assert (found.variant, found.ties, found.rivals) == (FAST, ("chunked",), 2)
 
 
+def test_only_a_variant_told_apart_from_all_is_marked_as_the_fastest() -> None:
+    best = row(FAST, ratio=0.325, ratio_low=0.315, ratio_high=0.335)
+    near = row("chunked", ratio=0.33, ratio_low=0.32, ratio_high=0.34)
+    far = row("chunked", ratio=0.5, ratio_low=0.49, ratio_high=0.51)
+    for other, marked in ((near, []), (far, [FAST])):
+        table = tables.matrix(frame_of([row(BASELINE), other, best]))[0]
+        found = [line.variant for line in table.lines if line.cells[0] and line.cells[0].fastest]
+        assert found == marked
+        console = Console(width=200, record=True, force_terminal=True, file=io.StringIO())
+        console.print(terminal.draw(table))
+        styled = console.export_text(styles=True).splitlines()
+        bold = [line for line in styled if "\x1b[1;32m" in line]
+        assert len(bold) == len(marked)
+
+
+def test_without_an_interval_a_cell_is_rough() -> None:
+    bare = {"latency_s": 0.03912, "latency_low_s": None, "latency_high_s": None}
+    bare |= {"ratio": 0.10234, "ratio_low": None, "ratio_high": None, "verdict": "undecided"}
+    cell = tables.matrix(frame_of([row(BASELINE), row(FAST, **bare)]))[0].lines[1].cells[0]
+    assert cell is not None
+    assert (cell.text, cell.interval) == ("~39 ms  ~9.8x ?", "")
+
+
 def test_without_a_baseline_latencies_decide() -> None:
     failed = row(BASELINE, status="oom", reason="no memory")
     alone = row(FAST, ratio=None, ratio_low=None, ratio_high=None, verdict=None)
@@ -130,6 +153,18 @@ def test_means_are_taken_over_matched_blocks_only() -> None:
     assert (found.blocks, found.of_blocks, found.left_out) == (1, 2, ("chunked",))
     means = {mean.variant: mean.speedup for mean in found.means}
     assert means == pytest.approx({FAST: 2.0, "flex": 1.25, BASELINE: 1.0})
+
+
+def test_means_leave_out_blocks_in_which_a_ratio_has_no_interval() -> None:
+    rows = [row(BASELINE, length) for length in (256, 512)]
+    rows += [row(FAST, 256, ratio=0.5), row(FAST, 512, ratio=0.1)]
+    rows += [row("flex", 256, ratio=0.8), row("flex", 512, ratio=0.2, ratio_high=None)]
+    found = matched(frame_of(rows))[0]
+    assert (found.blocks, found.of_blocks) == (1, 2)
+    means = {mean.variant: mean.speedup for mean in found.means}
+    assert means == pytest.approx({FAST: 2.0, "flex": 1.25, BASELINE: 1.0})
+    rows[-2]["ratio_low"] = None
+    assert matched(frame_of(rows))[0].means == ()
 
 
 def test_comparisons_leave_out_baselines_and_failures() -> None:

@@ -17,7 +17,7 @@ from harness.report import figures as drawing
 from harness.report import tables
 from harness.report.export import export
 from harness.report.groups import rows_of, shared
-from harness.report.numbers import rounded
+from harness.report.numbers import speedup
 from harness.report.page.chance import controls_of, expectation
 from harness.report.page.facts import Facts, facts_of
 from harness.report.page.summary import fastest, sentence
@@ -28,12 +28,16 @@ _FOLDER = Path(__file__).parent
 _CAPTIONS = {
     "latency": "Median latency of one call; the band is its interval. Lower is better.",
     "speedup": "How many times as fast as the baseline, with the interval; above the dashed line "
-    "is faster. Hollow markers: no difference was shown.",
+    "is faster. Hollow markers: no difference was shown; a point without a band has no interval "
+    "yet. The scale follows the points, so a wide band may be cut off.",
     "memory": "Peak of allocated bytes in one call, inputs not counted, the output counted. "
     "Lower is better.",
     "error": "Error against the float64 definition of each variant's own family, at the longest "
-    "length that most variants completed. The line is the Pareto front: nothing is both faster "
-    "and more exact than what lies on it.",
+    "length that most variants completed. The lines are Pareto fronts, one for each family: "
+    "nothing of that family is both faster and more exact than what lies on it. Errors of "
+    "different families are against different definitions and are not to be compared. "
+    "Differences in error within a factor of 2 of the bound of float64 rounding (the column "
+    "error_bound) mean nothing.",
 }
 
 
@@ -101,7 +105,7 @@ def page(
         lstrip_blocks=True,
         loader=jinja2.FileSystemLoader(_FOLDER),
     )
-    environment.filters["factor"] = lambda value: f"{rounded(value, 3)}x"
+    environment.filters["factor"] = _mean
     return environment.get_template("page.html.j2").render(
         css=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
         sentence=sentence(rows),
@@ -123,6 +127,11 @@ def page(
         failures=tables.failures(material.frame),
         own_truth=sorted({r["variant"] for r in rows if r.get("checked_against") == "itself"}),
     )
+
+
+def _mean(value: float) -> str:
+    # The baseline is 1 by definition; the other means are estimates without an interval.
+    return "1x" if value == 1 else speedup(1 / value)
 
 
 def _figure(

@@ -7,23 +7,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.report.groups import Group, Row, grouped, in_order
-from harness.report.numbers import rounded
+from harness.report.numbers import speedup, speedup_interval
 from harness.report.ranking import Winner, winner_at, winners_of
 
 
 @dataclass(frozen=True)
 class Span:
-    """The lengths, next to each other, that one variant wins."""
+    """Lengths, next to each other, with the same answer.
+
+    `variant` is the quickest; the fastest only where `ties`, what it cannot be told from, is
+    empty. `speedup` names the variant where it is not called the fastest.
+    """
 
     variant: str
     lengths: str
     speedup: str
     ties: tuple[str, ...]
 
+    @property
+    def undecided(self) -> str:
+        """`no single fastest: A, B cannot be told apart`; empty where one is the fastest."""
+        names = ", ".join((self.variant, *self.ties))
+        return f"no single fastest: {names} cannot be told apart" if self.ties else ""
+
 
 @dataclass(frozen=True)
 class Fastest:
-    """The winners of one group of workloads, by length."""
+    """The answers for one group of workloads, by length."""
 
     title: str
     axis: str
@@ -31,31 +41,49 @@ class Fastest:
 
 
 def sentence(rows: Sequence[Row]) -> str:
-    """The verdict of the page, in one sentence."""
+    """The verdict of the page, in one sentence.
+
+    A variant is called the fastest only where it is told apart from every other correct one.
+    """
     found = winners_of(rows)
     if not found:
         return "No case came out correct and timed, so there is nothing to rank."
-    counts = Counter(winner.variant for winner in found).most_common()
+    decided = [winner for winner in found if not winner.ties]
+    if not decided:
+        return _nothing_shown(found, rows)
     blocks = len(found)
-    first, most = counts[0]
-    if len(counts) == 1:
+    (first, most), *others = Counter(winner.variant for winner in decided).most_common()
+    if most == blocks:
         where = f"all {blocks} workloads" if blocks > 1 else "the one workload"
         text = f"{first} is the fastest in {where}{_versus(found, rows)}"
     else:
-        others = _listed([f"{name} in {count}" for name, count in counts[1:]])
-        text = f"{first} is the fastest in {most} of {blocks} workloads, {others}"
-    tied = sum(bool(winner.ties) for winner in found)
+        text = f"{first} is the fastest in {most} of {blocks} workloads"
+        text += "".join(f", {name} in {count}" for name, count in others)
+    open_ = blocks - len(decided)
     alone = sum(winner.rivals == 0 for winner in found)
-    notes = [f"in {tied} the lead is within the noise"] if tied else []
-    notes += [f"in {alone} nothing else came out ok"] if alone else []
-    return text + (f" ({_listed(notes)})." if notes else ".")
+    text += f"; in {open_} no single fastest can be named" if open_ else ""
+    return text + (f" (in {alone} nothing else came out ok)." if alone else ".")
 
 
 def fastest(rows: Sequence[Row]) -> list[Fastest]:
-    """The winner at each length, for each group of workloads."""
+    """The answer at each length, for each group of workloads."""
     found = winners_of(rows)
     made = [Fastest(group.title, group.axis, _spans(group, found)) for group in grouped(rows)]
     return [one for one in made if one.spans]
+
+
+def _nothing_shown(found: Sequence[Winner], rows: Sequence[Row]) -> str:
+    verdicts = [row["verdict"] for row in rows if row.get("verdict") and not row.get("is_baseline")]
+    if len(found) > 1:
+        text = f"No single fastest in any of the {len(found)} workloads: in each, the quickest "
+        text += "variants cannot be told apart"
+    else:
+        names = _listed((found[0].variant, *found[0].ties))
+        text = f"No single fastest: {names} cannot be told apart"
+    if verdicts and set(verdicts) == {"undecided"}:
+        count = f"all {len(verdicts)} comparisons" if len(verdicts) > 1 else "the one comparison"
+        text += f"; {count} with the baseline came out undecided"
+    return f"{text}."
 
 
 def _spans(group: Group, found: Sequence[Winner]) -> tuple[Span, ...]:
@@ -64,27 +92,40 @@ def _spans(group: Group, found: Sequence[Winner]) -> tuple[Span, ...]:
         winner = winner_at(group, length, found)
         if winner is None:
             continue
-        if runs and runs[-1][-1][1].variant == winner.variant:
+        if runs and _answer(runs[-1][-1][1]) == _answer(winner):
             runs[-1].append((length, winner))
         else:
             runs.append([(length, winner)])
     return tuple(_span(run) for run in runs)
 
 
+def _answer(winner: Winner) -> tuple[str, frozenset[str]]:
+    return winner.variant, frozenset(winner.ties)
+
+
 def _span(run: Sequence[tuple[int, Winner]]) -> Span:
     low, high = run[0][0], run[-1][0]
-    ties = in_order(name for _, winner in run for name in winner.ties)
+    first = run[0][1]
     lengths = f"{low} to {high}" if high > low else str(low)
-    return Span(run[0][1].variant, lengths, _range([winner for _, winner in run]), ties)
+    versus = _range([winner for _, winner in run])
+    if versus and first.ties:
+        versus = f"{first.variant}: {versus}"
+    return Span(first.variant, lengths, versus, first.ties)
 
 
 def _range(found: Sequence[Winner]) -> str:
-    """Speed-ups from lowest to highest: `2.7x to 3.5x`; empty for the baseline itself."""
-    turned = sorted(1 / winner.ratio for winner in found if winner.ratio and winner.ratio != 1)
-    if not turned:
-        return ""
-    ends = in_order(f"{rounded(value, 2)}x" for value in (turned[0], turned[-1]))
-    return " to ".join(ends)
+    """Speed-ups from lowest to highest, each with its interval; empty for the baseline itself."""
+    rated = [winner for winner in found if winner.ratio and winner.ratio != 1]
+    ordered = sorted(rated, key=lambda winner: -(winner.ratio or 0))
+    return " to ".join(in_order(_speedup(winner) for winner in (*ordered[:1], *ordered[-1:])))
+
+
+def _speedup(winner: Winner) -> str:
+    ratios = (winner.ratio, winner.ratio_low, winner.ratio_high)
+    interval = speedup_interval(*ratios)
+    known = f" ({interval})" if interval else ""
+    unsure = not interval or winner.verdict == "undecided"
+    return f"{speedup(*ratios)}{known}{' ?' if unsure else ''}"
 
 
 def _versus(found: Sequence[Winner], rows: Sequence[Row]) -> str:
