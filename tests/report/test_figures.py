@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.collections import LineCollection, PolyCollection
 
 from harness.report import figures
 from harness.report.axes import powers_of_two
-from harness.report.charts import pareto_front
+from harness.report.charts import BAND, pareto_front
 from harness.report.figures import Missing, Plot
 from harness.report.style import looks
 
@@ -158,3 +161,44 @@ def test_many_panels_are_cut_into_several_figures() -> None:
 def test_two_runs_never_share_a_figure() -> None:
     rows = [row(BASELINE, run=run, machine=run) for run in ("a", "b")]
     assert {"latency-forward-run1", "latency-forward-run2"} <= set(drawn(rows))
+
+
+def test_the_range_of_speed_ups_follows_the_points_and_not_the_bands() -> None:
+    wide: dict[str, Any] = {"ratio": 0.5, "ratio_low": 1e-3, "ratio_high": 1e3}
+    plot = drawn([row(BASELINE), row(FAST, **wide)])["speedup-forward"]
+    low, high = plot.figure.axes[0].get_ylim()
+    assert 0.3 < low < 1
+    assert 2.2 < high < 4
+
+
+def test_factors_are_written_in_one_style() -> None:
+    rows = [row(BASELINE), row(FAST, ratio=0.25), row("flex", ratio=64.0)]
+    plot = drawn(rows)["speedup-forward"]
+    figures.render(plot.figure, "png")
+    ticks = [text.get_text() for text in plot.figure.axes[0].get_yticklabels()]
+    assert {"1x", "0.0625x"} <= set(ticks)
+    assert all(re.fullmatch(r"[0-9.]+x", tick) for tick in ticks)
+
+
+def test_a_band_is_light_and_breaks_where_there_is_no_interval() -> None:
+    bare = {"latency_low_s": None, "latency_high_s": None}
+    lengths = (256, 512, 1024, 2048)
+    rows = [row(BASELINE, q, **(bare if q == 1024 else {})) for q in lengths]
+    collections = drawn(rows)["latency-forward"].figure.axes[0].collections
+    bands = [one for one in collections if isinstance(one, PolyCollection)]
+    bars = [one for one in collections if isinstance(one, LineCollection)]
+    assert [one.get_alpha() for one in bands] == [BAND]
+    assert BAND <= 0.12
+    reached = [path.get_extents() for path in bands[0].get_paths()]
+    assert [(box.x0, box.x1) for box in reached if box.width] == [(256, 512)]
+    assert [path.get_extents().x0 for bar in bars for path in bar.get_paths()] == [2048]
+
+
+def test_each_family_has_a_pareto_front_of_its_own() -> None:
+    rows = [row(BASELINE, error=3e-7, latency_s=3e-3), row(FAST, error=2e-7, latency_s=2e-3)]
+    other = row("polynomial", family="polynomial", error=1e-9, latency_s=1e-3)
+    lines = drawn([*rows, other])["error-forward"].figure.axes[0].get_lines()
+    fronts = [line for line in lines if line.get_drawstyle() == "steps-post"]
+    ends = [np.asarray(line.get_xdata()).tolist() for line in fronts]
+    assert ends == [[2e-3], [1e-3]]
+    assert fronts[0].get_linestyle() != fronts[1].get_linestyle()

@@ -170,7 +170,7 @@ def test_the_verdict_counts_only_what_is_told_apart() -> None:
     ]
 
 
-OPEN = {"ratio_low": None, "ratio_high": None, "verdict": "undecided"}
+OPEN: dict[str, Any] = {"ratio_low": None, "ratio_high": None, "verdict": "undecided"}
 
 
 def test_with_nothing_decided_the_verdict_says_so_and_names_no_fastest() -> None:
@@ -195,7 +195,7 @@ def test_with_nothing_decided_the_verdict_says_so_and_names_no_fastest() -> None
 
 def test_captions_say_what_hollow_points_and_errors_do_not_mean(written: Path) -> None:
     text = written.read_text()
-    assert "a point without a band has no interval yet" in text
+    assert "a point without a band or bar has no interval yet" in text
     assert "one for each family" in text
     assert "Differences in error within a factor of 2 of the bound of float64 rounding" in text
     assert "and in which every ratio has an interval" in text

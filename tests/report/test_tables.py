@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -128,7 +129,7 @@ def test_only_a_variant_told_apart_from_all_is_marked_as_the_fastest() -> None:
 
 
 def test_without_an_interval_a_cell_is_rough() -> None:
-    bare = {"latency_s": 0.03912, "latency_low_s": None, "latency_high_s": None}
+    bare: dict[str, Any] = {"latency_s": 0.03912, "latency_low_s": None, "latency_high_s": None}
     bare |= {"ratio": 0.10234, "ratio_low": None, "ratio_high": None, "verdict": "undecided"}
     cell = tables.matrix(frame_of([row(BASELINE), row(FAST, **bare)]))[0].lines[1].cells[0]
     assert cell is not None

@@ -26,10 +26,11 @@ from harness.report.ranking import compared, matched
 
 _FOLDER = Path(__file__).parent
 _CAPTIONS = {
-    "latency": "Median latency of one call; the band is its interval. Lower is better.",
+    "latency": "Median latency of one call; the band is its interval, and a point "
+    "without one has none yet. Lower is better.",
     "speedup": "How many times as fast as the baseline, with the interval; above the dashed line "
-    "is faster. Hollow markers: no difference was shown; a point without a band has no interval "
-    "yet. The scale follows the points, so a wide band may be cut off.",
+    "is faster. Hollow markers: no difference was shown; a point without a band or bar has no "
+    "interval yet. The scale follows the points, so a wide band may be cut off.",
     "memory": "Peak of allocated bytes in one call, inputs not counted, the output counted. "
     "Lower is better.",
     "error": "Error against the float64 definition of each variant's own family, at the longest "
