@@ -121,12 +121,27 @@ def _winner(block: Block, rows: Sequence[Row]) -> Winner | None:
     # Paired ratios are sharper than latencies; without a baseline only latencies are left.
     by_ratio = len(compared) == len(rows)
     spans = {row["variant"]: _span(row, by_ratio) for row in rows}
+    times = {row["variant"]: _span(row, by_ratio=False) for row in rows}
     first = min(spans, key=lambda name: spans[name][0])
-    ties = [name for name in spans if name != first and spans[name][1] <= spans[first][2]]
+    # Near the baseline a ratio may have no interval yet where the latencies are far apart.
+    rough = {row["variant"] for row in rows if by_ratio and not _bounded(spans[row["variant"]])}
+    ties = [
+        name
+        for name in spans
+        if name != first and _overlap(times if {first, name} & rough else spans, first, name)
+    ]
     row = next(row for row in rows if row["variant"] == first)
     ratio = 1.0 if row.get("is_baseline") else row.get("ratio")
     ends = row.get("ratio_low"), row.get("ratio_high")
     return Winner(block, first, tuple(ties), len(rows) - 1, ratio, *ends, row.get("verdict"))
+
+
+def _bounded(span: tuple[float, float, float]) -> bool:
+    return math.isfinite(span[2])
+
+
+def _overlap(spans: dict[str, tuple[float, float, float]], first: str, other: str) -> bool:
+    return spans[other][1] <= spans[first][2]
 
 
 def _span(row: Row, by_ratio: bool) -> tuple[float, float, float]:

@@ -171,6 +171,7 @@ def test_the_verdict_counts_only_what_is_told_apart() -> None:
 
 
 OPEN: dict[str, Any] = {"ratio_low": None, "ratio_high": None, "verdict": "undecided"}
+OPEN |= {"latency_low_s": None, "latency_high_s": None}
 
 
 def test_with_nothing_decided_the_verdict_says_so_and_names_no_fastest() -> None:

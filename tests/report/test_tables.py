@@ -113,6 +113,17 @@ def test_a_winner_names_those_it_cannot_be_told_from() -> None:
     assert (found.variant, found.ties, found.rivals) == (FAST, ("chunked",), 2)
 
 
+def test_latencies_tell_apart_where_a_ratio_has_no_interval_yet() -> None:
+    no_ends = {"ratio": 1.0, "ratio_low": None, "ratio_high": None}
+    far = row("sdpa(backend=math)", latency_s=4e-4, latency_low_s=3.5e-4, latency_high_s=5e-4)
+    near = {**far, "latency_s": 2e-4, "latency_low_s": 1e-4, "latency_high_s": 3e-4}
+    times: dict[str, Any] = {"latency_s": 1e-4, "latency_low_s": 0.9e-4, "latency_high_s": 1.1e-4}
+    best = row(FAST, ratio=0.3, ratio_low=0.25, ratio_high=0.35, **times)
+    slow = row(BASELINE, latency_s=4e-4, latency_low_s=3e-4, latency_high_s=5e-4)
+    for other, ties in ((far, ()), (near, ("sdpa(backend=math)",))):
+        assert winners(frame_of([slow, {**other, **no_ends}, best]))[0].ties == ties
+
+
 def test_only_a_variant_told_apart_from_all_is_marked_as_the_fastest() -> None:
     best = row(FAST, ratio=0.325, ratio_low=0.315, ratio_high=0.335)
     near = row("chunked", ratio=0.33, ratio_low=0.32, ratio_high=0.34)
