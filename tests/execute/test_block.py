@@ -210,7 +210,7 @@ def test_one_block_for_real(block: Block, workers: Workers) -> None:
     specs = [parse_spec(name) for name in names]
     cases = tuple(Case(spec, shape) for spec in specs)
     surveyed = [SURVEYED[0], SURVEYED[1], SURVEYED[2]]
-    measure = Measure(budget_s=0.3, launches=1)
+    measure = Measure(budget_s=0.3)
     made = BlockRun(Block(shape, cases, specs[0]), surveyed, measure, workers, ()).run(0.3)
     found = {record.variant.text: record for record in made if isinstance(record, CaseRecord)}
     assert {name: (found[name].status, found[name].reason) for name in names} == dict.fromkeys(
