@@ -151,6 +151,8 @@ def _scalar(node: yaml.ScalarNode, place: Place) -> Any:
         return text
     if kind not in ("null", "bool", "int", "float"):
         raise _bad_tag(node, place)
+    if ":" in text:  # YAML 1.1 counts it in sixties
+        raise RefusedError(f"{text[:40]!r} is read in base 60; write it plainly", line, place)
     try:
         construct = getattr(yaml.constructor.SafeConstructor(), f"construct_yaml_{kind}")
         return _finite(construct(node), text, line, place)

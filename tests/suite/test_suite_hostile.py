@@ -58,6 +58,7 @@ HOSTILE = [
     ("name: !!int ''\n", "s.yaml:1: name: cannot read '' as int"),
     (f"name: {'9' * 5000}\n", "s.yaml:1: name: "),
     (f"name: 0x{'f' * 5000}\n", "s.yaml:1: name: is too large a number, found 0xfff"),
+    ("name: x\nmeasure: {budget_s: 1:30}\n", "s.yaml:2: measure.budget_s: '1:30' is read in base"),
     ("name: 9e999\n", "s.yaml:1: name: must be a finite number, found 9e999"),
     ('name: "\\uD800"\n', "s.yaml:1: name: half a character (a surrogate) is no text"),
     ('name: "\\UFFFFFFFF"\n', "file: not YAML: "),
