@@ -94,8 +94,10 @@ def _execute(
     first = next(suite.blocks())
     folder = out if out is not None else default_folder(suite, first.workload.device)
     for name in ("SIGTERM", "SIGHUP"):  # asked to end, or the terminal is gone: as Ctrl-C
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.default_int_handler)
+        number = getattr(signal, name, None)
+        # Under nohup the signal is ignored, and stays so.
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     request = Request(suite, folder, files, budget, resume, tuple(sys.argv))
     with Progress(suite.counts()[0], suite.measure.model_dump()) as progress:
         try:

@@ -69,7 +69,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: None) -> 
 @pytest.fixture
 def call(folder: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> Iterator[Call]:
     """`attnbench ...` in this process."""
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
 
     def call(*words: str) -> Answer:
         capfdbinary.readouterr()
@@ -80,7 +80,8 @@ def call(folder: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> Iterator[Ca
         return Answer(left.value.code, printed.out.decode(), printed.err.decode())
 
     yield call
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -21,6 +21,12 @@ BLOCK = "workloads: [{heads: 1, q_len: 32, head_dim: 16, threads: 1}]\n"
 FAULTY = Path(__file__).with_name("faulty.py")
 
 
+def heed_signals() -> None:
+    """As a terminal starts a program: a CI in the background may ignore Ctrl-C, and we inherit."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @dataclass(frozen=True)
 class Bench:
     """A folder with the variant file, where suites are written and run."""
@@ -48,6 +54,7 @@ class Bench:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            preexec_fn=heed_signals,
         )
 
     def run(self, *options: str, out: str = "run") -> subprocess.CompletedProcess[str]:

@@ -148,7 +148,7 @@ def test_refusals_to_resume_leave_the_run_as_it_is(
         assert contents(bench.folder / "run") == before
         return capsys.readouterr().err
 
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
     try:
         assert "already holds this run; add --resume" in refused()
         assert "holds another run (suite faults" in refused("--resume", "--set", "heads=2")
@@ -160,7 +160,8 @@ def test_refusals_to_resume_leave_the_run_as_it_is(
         bench.suite("{sdpa: {backend: math}}", measure=MEASURE.replace("0.2", "0.3"))
         assert "holds another run (suite faults" in refused("--resume")
     finally:
-        signal.signal(signal.SIGTERM, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
