@@ -18,7 +18,6 @@ from torch import Tensor
 
 from harness.errors import WorkloadError
 
-BIASES = ("none", "alibi", "random")
 _TERM = re.compile(r"(?P<name>[a-z]+)(\((?P<argument>[^()]*)\))?")
 _GRAMMAR = "none, causal, window(w), padding(f), packed(n), joined by +, as in causal+window(128)"
 

@@ -40,8 +40,10 @@ def complete_run(ctx: click.Context, param: click.Parameter, text: str) -> list[
 
 
 def find_runs(root: Path = RESULTS) -> list[Path]:
-    """Folders below `root` that hold a run, newest last."""
-    return sorted(path.parent for path in root.glob("**/manifest.json"))
+    """Folders below `root` that hold a run, by path."""
+    from harness.records import runs_below
+
+    return runs_below(root)
 
 
 def load_variants(named: Sequence[str]) -> tuple[list[Any], tuple[str, ...]]:

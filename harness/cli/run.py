@@ -131,7 +131,7 @@ def _conclude(folder: Path, as_json: bool) -> None:
 
 
 def _resume_command(folder: Path) -> str:
-    from harness.execute.local import holds_run
+    from harness.records import holds_run
 
     words = [*_program(), *sys.argv[1:]]
     if not any(word == "--out" or word.startswith("--out=") for word in words):

@@ -46,10 +46,11 @@ def show_command(name: str, files: tuple[str, ...], as_json: bool) -> None:
 def _find(name: str) -> dict[str, dict[str, Any]]:
     """Everything that has this name; a variant and a suite may share one."""
     from harness import variant
+    from harness.records import holds_run
     from harness.suite import shipped
 
     found: dict[str, dict[str, Any]] = {}
-    if (Path(name) / "manifest.json").exists():
+    if holds_run(Path(name)):
         found["run"] = _run(Path(name))
     elif name.split("(")[0] in variant.registered():
         found["variant"] = _variant(name)

@@ -94,7 +94,7 @@ class BlockRun:
             key = entry.surveyed["definition"]
             if key not in known:
                 path = str(_truth_path(folder, entry))
-                known[key] = self._ask("truth", {"variant": _described(entry.case), "path": path})
+                known[key] = self._ask("truth", {"variant": described(entry.case), "path": path})
             outcome = known[key]
             if outcome.answered:
                 entry.own = outcome.result
@@ -104,7 +104,7 @@ class BlockRun:
 
     def _probe(self, entry: Entry, folder: Path) -> None:
         truth = str(_truth_path(folder, entry))
-        outcome = self._ask("probe", {"variant": _described(entry.case), "truth": truth})
+        outcome = self._ask("probe", {"variant": described(entry.case), "truth": truth})
         if not outcome.answered:
             reason = outcome.reason(self._measure.timeout_s)
             entry.out(outcome.status(), reason, failure_of("probe", outcome))
@@ -158,7 +158,7 @@ class BlockRun:
             share *= max(1, len(self._block.cases) - 1)
         return {
             "entrants": [
-                {"name": name, "variant": _described(entry.case), "own": entry.own}
+                {"name": name, "variant": described(entry.case), "own": entry.own}
                 for name, entry in named.items()
             ],
             "has_baseline": CONTROL in named,
@@ -225,7 +225,8 @@ def utc_now() -> str:
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
-def _described(case: Case) -> dict[str, Any]:
+def described(case: Case) -> dict[str, Any]:
+    """The variant of a case, as tasks are told of it."""
     return {"name": case.variant.name, "params": dict(case.variant.params)}
 
 

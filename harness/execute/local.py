@@ -13,10 +13,11 @@ from typing import Any
 
 from harness import variant
 from harness.errors import RunError
-from harness.execute.block import BlockRun, Record, failure_of, utc_now
+from harness.execute.block import BlockRun, Record, described, failure_of, utc_now
 from harness.execute.workers import Workers, allocator
 from harness.machine import describe_machine, machine_slug
-from harness.records import SCHEMA, Store, read_manifest
+from harness.records import SCHEMA, Store, holds_run, read_manifest
+from harness.records.store import RECORDS
 from harness.suite import Block, Suite
 
 OnBlock = Callable[[int, Block, Sequence[Record], float], None]
@@ -46,11 +47,6 @@ def default_folder(suite: Suite, device: str) -> Path:
     """`results/local/<suite>-<utc>-<machine>`, below the working directory."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     return Path("results", "local", f"{suite.name}-{stamp}-{machine_slug(device)}")
-
-
-def holds_run(folder: Path) -> bool:
-    """True when a run was begun in the folder, so that it can be resumed."""
-    return (folder / "manifest.json").exists()
 
 
 def estimate_s(suite: Suite) -> float:
@@ -111,13 +107,7 @@ def _survey(
 ) -> dict[str, dict[str, Any]]:
     """What each case's variant says of it; one process for all, one a case if that dies."""
     cases = [case for block in blocks for case in block.cases]
-    asked = [
-        {
-            "variant": {"name": case.variant.name, "params": dict(case.variant.params)},
-            "workload": case.workload.as_dict(),
-        }
-        for case in cases
-    ]
+    asked = [{"variant": described(case), "workload": case.workload.as_dict()} for case in cases]
     if not asked:
         return {}
     timeout = request.suite.measure.timeout_s
@@ -141,7 +131,7 @@ def _open(store: Store, request: Request) -> dict[str, Any]:
     """The manifest of the run, written for a new one, checked for one that is resumed."""
     fresh = _manifest(request)
     if not holds_run(store.folder):
-        if (store.folder / "records.jsonl").exists():
+        if (store.folder / RECORDS).exists():
             raise RunError(f"{store.folder}: holds records without a manifest; name another --out")
         store.write_manifest(fresh)
         return fresh

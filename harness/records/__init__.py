@@ -2,7 +2,7 @@
 
 from harness.records.frame import COLUMNS, block_rows, controls, load, named_runs, samples
 from harness.records.schema import SCHEMA, CaseRecord, ControlRecord
-from harness.records.store import Store, read_manifest, read_records
+from harness.records.store import Store, holds_run, read_manifest, read_records, runs_below
 
 __all__ = [
     "COLUMNS",
@@ -12,9 +12,11 @@ __all__ = [
     "Store",
     "block_rows",
     "controls",
+    "holds_run",
     "load",
     "named_runs",
     "read_manifest",
     "read_records",
+    "runs_below",
     "samples",
 ]

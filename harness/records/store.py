@@ -92,6 +92,16 @@ class Store:
         return whole
 
 
+def holds_run(folder: Path) -> bool:
+    """True when a run was begun in the folder, so that it can be read and resumed."""
+    return (folder / MANIFEST).exists()
+
+
+def runs_below(root: Path) -> list[Path]:
+    """Folders below `root` that hold a run, by path."""
+    return sorted(path.parent for path in root.glob(f"**/{MANIFEST}"))
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a run; raises RunError where there is none or it cannot be read."""
     path = folder / MANIFEST
