@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness import statistics
+from harness import roofline, statistics
 from harness.records.schema import CaseRecord, ControlRecord, Launch
 from harness.records.store import read_manifest, read_records
 
@@ -24,6 +24,9 @@ COLUMNS = """
     ratio_high verdict is_baseline rounds launches peak_bytes output_bytes rss_peak_bytes
     memory_ratio memory_verdict error error_bound gradient_error gradient_error_bound
     checked_against deviation first_call_s prepare_s flops flops_per_s kernels
+    executed_flops compulsory_bytes bytes_per_s bound_by attainable_s attainable_fraction
+    claimed_time_growth claimed_memory_growth mutants_killed mutants_survived vacuous
+    semantics_held semantics_not_probed throttled_rounds energy_joules energy_resolution_joules
 """.split()
 
 
@@ -149,15 +152,59 @@ def _row(record: CaseRecord, baseline: CaseRecord | None, rules: Row) -> Row:
         row["kernels"] = "; ".join(record.probe.kernels)
     if record.numerics is not None:
         row |= record.numerics.model_dump()
-    if record.launches:
-        row |= _latency(record.launches, rules["alpha"])
+    row |= _checks(record)
+    timed = record.launches if record.status == "ok" else ()  # impossible keeps its samples
+    if timed:
+        row |= _latency(timed, rules["alpha"])
         if record.flops is not None:
             row["flops_per_s"] = record.flops / row["latency_s"]
-    if baseline is not None and record is not baseline and record.launches:
+        row |= _limits(record, row["latency_s"])
+    if baseline is not None and record is not baseline and timed:
         row |= _ratio(record.launches, baseline.launches, rules) | _memory(record, baseline, rules)
     elif record is baseline:
         row |= {"ratio": 1.0}
     return {name: row.get(name) for name in COLUMNS}
+
+
+def _checks(record: CaseRecord) -> Row:
+    """What the gate was tested with, what the case was probed for, and what it claims."""
+    row: Row = {}
+    if record.gate is not None:
+        row |= {
+            "mutants_killed": "; ".join(record.gate.killed),
+            "mutants_survived": "; ".join(record.gate.survived),
+            "vacuous": record.gate.vacuous,
+        }
+    if record.semantics is not None:
+        row["semantics_held"] = "; ".join(record.semantics.held)
+        row["semantics_not_probed"] = "; ".join(record.semantics.not_probed)
+    if record.cost is not None:
+        row |= {
+            "executed_flops": record.cost.executed_flops,
+            "compulsory_bytes": record.cost.compulsory_bytes,
+            "claimed_time_growth": record.cost.time_growth,
+            "claimed_memory_growth": record.cost.memory_growth,
+        }
+    if record.energy is not None:
+        row["energy_joules"] = record.energy.joules
+        row["energy_resolution_joules"] = record.energy.resolution_joules
+    return row
+
+
+def _limits(record: CaseRecord, latency_s: float) -> Row:
+    """How close to the ceilings that were measured beside the race; absent where none were."""
+    row: Row = {"throttled_rounds": sum(len(launch.throttled) for launch in record.launches)}
+    ceilings = roofline.best(launch.ceilings for launch in record.launches)
+    if ceilings is None or record.cost is None:
+        return row
+    cost = record.cost
+    bounds = roofline.roofline(cost.executed_flops, cost.compulsory_bytes, ceilings)
+    return row | {
+        "bytes_per_s": cost.compulsory_bytes / latency_s,
+        "bound_by": bounds.bound_by,
+        "attainable_s": bounds.attainable_s,
+        "attainable_fraction": bounds.attainable_s / latency_s,
+    }
 
 
 def _latency(launches: Sequence[Launch], alpha: float) -> Row:

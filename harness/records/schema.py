@@ -6,8 +6,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from harness.roofline import Ceilings
+
 # 1: the first one.
-SCHEMA = 1
+# 2: gate, semantics, cost, energy of a case; ceilings and throttled rounds of a launch; an
+#    impossible case keeps its launches. All optional, so that 1 still loads.
+SCHEMA = 2
+READABLE = (1, 2)
 
 Status = Literal[
     "ok",
@@ -54,12 +59,65 @@ class NumericsResult(_Part):
     checked_against: Literal["definition", "itself"]
 
 
+class GateResult(_Part):
+    """Wrong answers put through the gate that judged the case: which it caught, which it let pass.
+
+    not_applicable: the reason by mutant. A gate that one applicable mutant survives is vacuous.
+    """
+
+    killed: tuple[str, ...]
+    survived: tuple[str, ...] = ()
+    not_applicable: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def vacuous(self) -> bool:
+        """True when a wrong answer would have passed."""
+        return bool(self.survived)
+
+
+class SemanticsResult(_Part):
+    """Properties that a case was probed for, black-box: held, or not probed and why."""
+
+    held: tuple[str, ...] = ()
+    broken: dict[str, str] = Field(default_factory=dict)
+    not_probed: dict[str, str] = Field(default_factory=dict)
+
+
+class CostResult(_Part):
+    """What one call costs at least: executed FLOPs, compulsory bytes; and claimed exponents.
+
+    executed_flops: as the variant declares, else the algorithmic ones. compulsory_bytes: inputs
+    read once and results written once.
+    """
+
+    executed_flops: int
+    compulsory_bytes: int
+    state_bytes: int | None = None
+    time_growth: float | None = None
+    memory_growth: float | None = None
+
+
+class EnergyResult(_Part):
+    """Energy of one call above idle, and the counter's step spread over the calls, in joules."""
+
+    joules: float
+    resolution_joules: float
+    idle_watts: float
+    calls: int
+    counter: str
+
+
 class Launch(_Part):
-    """Every sample of one launch, in order, in seconds; host_s where it differs (GPU)."""
+    """Every sample of one launch, in order, in seconds; host_s where it differs (GPU).
+
+    throttled: indices of the rounds during which the device held its clock back.
+    """
 
     rounds_s: tuple[float, ...]
     warmup_s: tuple[float, ...]
     host_s: tuple[float, ...] = ()
+    throttled: tuple[int, ...] = ()
+    ceilings: Ceilings | None = None
 
 
 class Failure(_Part):
@@ -94,8 +152,12 @@ class CaseRecord(_Part):
     status: Status
     reason: str | None = None
     flops: int | None = None
+    cost: CostResult | None = None
     probe: ProbeResult | None = None
     numerics: NumericsResult | None = None
+    gate: GateResult | None = None
+    semantics: SemanticsResult | None = None
+    energy: EnergyResult | None = None
     launches: tuple[Launch, ...] = ()
     failure: Failure | None = None
     ended_utc: str
@@ -108,7 +170,7 @@ class CaseRecord(_Part):
                 raise ValueError("ok needs a probe, right numerics, launches, and no reason")
         elif not self.reason:
             raise ValueError(f"{self.status} needs a reason")
-        elif self.launches:
+        elif self.launches and self.status != "impossible":  # which keeps what shows it
             raise ValueError(f"{self.status} has no latency: what is not ok is never timed")
         return self
 

@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from harness.errors import RunError
-from harness.records.schema import SCHEMA, CaseRecord, ControlRecord
+from harness.records.schema import READABLE, SCHEMA, CaseRecord, ControlRecord
 
 MANIFEST, RECORDS, ASIDE = "manifest.json", "records.jsonl", "records.set-aside.jsonl"
 _CONTROL, _RACED = "control", "raced"  # no case's id: those are hexadecimal
@@ -111,7 +111,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise RunError(
             f"{folder}: not a run ({MANIFEST}: {error}); name a folder that `attnbench run` made"
         ) from error
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+    if not isinstance(manifest, dict) or manifest.get("schema") not in READABLE:
         found = manifest.get("schema") if isinstance(manifest, dict) else type(manifest).__name__
         raise RunError(
             f"{path}: schema {found!r} is not {SCHEMA}; read it with the attnbench that wrote it"

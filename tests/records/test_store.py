@@ -148,10 +148,10 @@ def test_a_manifest_of_another_schema_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError) as raised:
         read_manifest(tmp_path)
     assert str(raised.value) == (
-        f"{path}: schema 99 is not 1; read it with the attnbench that wrote it"
+        f"{path}: schema 99 is not 2; read it with the attnbench that wrote it"
     )
     path.write_text("[]")
-    with pytest.raises(RunError, match="schema 'list' is not 1"):
+    with pytest.raises(RunError, match="schema 'list' is not 2"):
         read_manifest(tmp_path)
 
 
@@ -185,5 +185,5 @@ def test_a_line_that_is_damaged_elsewhere_is_named(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     first, second, *_ = path.read_text().splitlines()
     path.write_text(f"{first[:-9]}\n{second}\n")
-    with pytest.raises(RunError, match=r"records.jsonl:1: not a record of schema 1 .*; remove the"):
+    with pytest.raises(RunError, match=r"records.jsonl:1: not a record of schema 2 .*; remove the"):
         list(read_records(tmp_path))

@@ -1,0 +1,1 @@
+"""Analysis of frames: growth, crossovers, and the comparison of two runs."""
