@@ -23,9 +23,10 @@ Samples = Sequence[float] | NDArray[np.float64]
 FIRST_LOOK = 8
 """Values in the first look: the fewest whose whole range is a 99% interval for the median."""
 NEAR = math.log(1.15)
-"""Beyond this log-ratio, and five spreads of the noise, single rounds decide an effect."""
-SPREADS = 5
-"""Eight rounds of AR(1) 0.8 noise stray together by three spreads; by five hardly ever.
+"""Beyond this log-ratio, and six spreads of the noise, single rounds decide an effect."""
+SPREADS = 6
+"""Eight rounds of AR(1) 0.8 noise stray together by three spreads; by six in 1.4% of races (by
+five in 2.8%), since they also look quieter than they are.
 
 More rounds stray less, by the square root of their number."""
 BATCH = 4
@@ -91,7 +92,7 @@ def batch_length(log_ratios: Samples) -> int:
     Near 1: max(4, rounds / 32), and more where the autocorrelation may be large. Means of b
     samples of AR(1) rho correlate by about rho / (b (1 - rho**2)), which is to be at most 0.1;
     rho is taken two standard errors above its estimate, since few rounds tell it poorly. One
-    while the estimate lies beyond 1.15x either way and beyond 5 sqrt(8 / rounds) spreads of single
+    while the estimate lies beyond 1.15x either way and beyond 6 sqrt(8 / rounds) spreads of single
     rounds; longer then only where the autocorrelation is beyond doubt.
     """
     data, rounds = np.asarray(log_ratios), len(log_ratios)
