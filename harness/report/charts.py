@@ -8,8 +8,8 @@ from typing import Any, ClassVar, final
 
 from matplotlib.axes import Axes
 
+from harness.analysis.groups import Group, Row, in_order
 from harness.report import axes as scales
-from harness.report.groups import Group, Row, in_order
 from harness.report.style import INK, Look
 
 Looks = Mapping[str, Look]

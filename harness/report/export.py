@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
+from harness.analysis.groups import rows_of
 from harness.errors import OptionError, suggest
-from harness.report.groups import rows_of
 
 Format = Literal["csv", "parquet", "markdown", "latex", "json"]
 COLUMNS = (

@@ -16,9 +16,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from harness.analysis.groups import Group, grouped, in_order, rows_of, varying
 from harness.report import axes as scales
 from harness.report.charts import CHARTS, Chart, Looks
-from harness.report.groups import Group, grouped, in_order, rows_of, varying
 from harness.report.ranking import Comparisons, compared
 from harness.report.style import INK, looks
 

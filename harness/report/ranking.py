@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.groups import Group, Row, block_of, grouped, in_order, rows_of
+from harness.analysis.groups import Group, Row, block_of, grouped, in_order, rows_of
 
 Block = tuple[Any, Any]
 

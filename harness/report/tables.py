@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from harness.report.groups import Group, Row, grouped, in_order, rows_of
+from harness.analysis.groups import Group, Row, grouped, in_order, rows_of
 from harness.report.numbers import ABSENT, seconds, speedup, speedup_interval
 from harness.report.ranking import winners_of
 

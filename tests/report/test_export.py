@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from harness.analysis.groups import rows_of
 from harness.errors import OptionError
 from harness.report.export import COLUMNS, WHOLE, export
-from harness.report.groups import rows_of
 
 from .synthetic import BASELINE, frame_of, row, run_frame
 

@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from harness.analysis.groups import rows_of
 from harness.errors import RunError
 from harness.report import figures, write_report
 from harness.report import page as pages
-from harness.report.groups import rows_of
 from harness.report.page.chance import binomial_limit, controls_of, expectation
 from harness.report.page.facts import facts_of
 from harness.report.page.summary import fastest, sentence

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from harness.analysis.groups import grouped, rows_of, shared
 from harness.report import tables, terminal
-from harness.report.groups import grouped, rows_of, shared
 from harness.report.ranking import compared, matched, winners
 
 from .synthetic import BASELINE, FAST, frame_of, row, run_frame

@@ -11,12 +11,12 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from harness.analysis.groups import rows_of, shared
 from harness.errors import RunError
 from harness.records import controls, load, named_runs
 from harness.report import figures as drawing
 from harness.report import tables
 from harness.report.export import export
-from harness.report.groups import rows_of, shared
 from harness.report.numbers import speedup
 from harness.report.page.chance import controls_of, expectation
 from harness.report.page.facts import Facts, facts_of

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.groups import in_order, rows_of
+from harness.analysis.groups import in_order, rows_of
 from harness.report.ranking import Comparisons
 
 # A run whose controls go beyond this quantile of chance is not to be believed as it stands.

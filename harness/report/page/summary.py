@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.report.groups import Group, Row, grouped, in_order
+from harness.analysis.groups import Group, Row, grouped, in_order
 from harness.report.numbers import speedup, speedup_interval
 from harness.report.ranking import Winner, winner_at, winners_of
 
