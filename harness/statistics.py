@@ -23,12 +23,13 @@ Samples = Sequence[float] | NDArray[np.float64]
 FIRST_LOOK = 8
 """Values in the first look: the fewest whose whole range is a 99% interval for the median."""
 NEAR = math.log(1.15)
-"""Beyond this log-ratio, and six spreads of the noise, single rounds decide an effect."""
-SPREADS = 6
-"""Eight rounds of AR(1) 0.8 noise stray together by three spreads; by six in 1.4% of races (by
-five in 2.8%), since they also look quieter than they are.
+"""Beyond this log-ratio, and five spreads of the noise, single rounds decide an effect."""
+SPREADS = 5
+"""Eight rounds of AR(1) 0.8 noise stray together by three spreads; by five hardly ever.
 
 More rounds stray less, by the square root of their number."""
+STRONGEST = 0.8
+"""Correlation of rounds that is allowed for where they are too few to tell it."""
 BATCH = 4
 """Rounds a value near 1, at the least."""
 RESIDUAL = 0.1
@@ -89,19 +90,31 @@ def autocorrelation(values: Samples) -> float:
 def batch_length(log_ratios: Samples) -> int:
     """Consecutive rounds that make one value.
 
-    Near 1: max(4, rounds / 32), and more where the autocorrelation may be large. Means of b
-    samples of AR(1) rho correlate by about rho / (b (1 - rho**2)), which is to be at most 0.1;
-    rho is taken two standard errors above its estimate, since few rounds tell it poorly. One
-    while the estimate lies beyond 1.15x either way and beyond 6 sqrt(8 / rounds) spreads of single
-    rounds; longer then only where the autocorrelation is beyond doubt.
+    One while the estimate lies beyond 1.15x either way and beyond 5 sqrt(8 / rounds) spreads of
+    single rounds. Nearer to 1: max(4, rounds / 32), and more where the autocorrelation may be
+    large. Means of b samples of AR(1) rho correlate by about rho / (b (1 - rho**2)), which is to
+    be at most 0.1; rho is the highest that the rounds allow for.
     """
     data, rounds = np.asarray(log_ratios), len(log_ratios)
-    rho = autocorrelation(data)
     if _far(data):
-        return _decorrelating(rho) if rho > 2 / math.sqrt(rounds) else 1
+        return 1
+    return max(BATCH, rounds // MOST_VALUES, _decorrelating(_highest_autocorrelation(data)))
+
+
+def widening(values: Samples) -> float:
+    """How much wider the interval of correlated rounds is than that of independent ones.
+
+    sqrt((1 + rho) / (1 - rho)), as for the mean of AR(1) rho; rho is the highest that the rounds
+    allow for, at most 0.8: eight rounds tell nothing, so that their interval is 3 times as wide.
+    """
+    rho = max(0.0, min(STRONGEST, _highest_autocorrelation(values)))
+    return math.sqrt((1 + rho) / (1 - rho))
+
+
+def _highest_autocorrelation(values: Samples) -> float:
+    """Two standard errors above the estimate, since few rounds tell it poorly."""
     # Signs have the standard error 1 / sqrt(rounds); undoing the arcsine makes it pi / 2 larger.
-    highest = rho + 2 * math.pi / 2 / math.sqrt(rounds)
-    return max(BATCH, rounds // MOST_VALUES, _decorrelating(highest))
+    return autocorrelation(values) + 2 * math.pi / 2 / math.sqrt(len(values))
 
 
 def _far(data: NDArray[np.float64]) -> bool:
@@ -151,11 +164,19 @@ def look(values: Samples, number: int, alpha: float) -> Look | None:
     medians = batch_medians(values, length)
     if len(medians) < FIRST_LOOK:
         return None
-    interval = median_interval(medians, alpha / (number * (number + 1)))
+    interval = _interval(medians, alpha / (number * (number + 1)), single=length == 1)
     if interval is None:
         return None
-    estimate = float(np.median(medians))
-    return Look(number, len(values), length, estimate, *interval)
+    return Look(number, len(values), length, float(np.median(medians)), *interval)
+
+
+def _interval(values: Samples, alpha: float, *, single: bool) -> tuple[float, float] | None:
+    """The interval of the median; that of single rounds, which may be correlated, widened."""
+    found = median_interval(values, alpha)
+    if found is None or not single:
+        return found
+    middle, factor = float(np.median(values)), widening(values)
+    return middle + factor * (found[0] - middle), middle + factor * (found[1] - middle)
 
 
 def last_look(values: Samples, alpha: float) -> Look | None:
@@ -210,7 +231,7 @@ def combine(looks: Sequence[Look], margin: float) -> Combined | None:
 def location(times: Samples, alpha: float) -> tuple[float, float | None, float | None]:
     """Median of the times of one launch and its interval at 1 - alpha.
 
-    Batched where there are rounds enough; single rounds below that; absent below eight.
+    Batched where there are rounds enough; single rounds, widened, below that; absent below eight.
     """
     data = np.log(np.asarray(times))
     middle = float(np.median(data))
@@ -219,7 +240,7 @@ def location(times: Samples, alpha: float) -> tuple[float, float | None, float |
         # The last look with batches enough may be an early one, and times that drift have left it.
         low, high = middle + min(seen.low, 0.0), middle + max(seen.high, 0.0)
         return math.exp(middle), math.exp(low), math.exp(high)
-    interval = median_interval(data, alpha)
+    interval = _interval(data, alpha, single=True)
     if interval is None:
         return math.exp(middle), None, None
     return math.exp(middle), math.exp(interval[0]), math.exp(interval[1])

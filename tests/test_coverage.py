@@ -78,11 +78,11 @@ def _verdict(seen: Look) -> Verdict:
     return judge(seen.estimate, seen.low, seen.high, MARGIN)
 
 
-def _coverage(noise: Noise, trials: int) -> tuple[float, float]:
-    """Shares of races of equals whose interval holds 0, and that are called different."""
+def _coverage(noise: Noise, trials: int, truth: float = 0.0) -> tuple[float, float]:
+    """Shares of races whose interval holds the truth, and that are called different."""
     random = np.random.default_rng(7)
-    looks = [_raced(noise(random)) for _ in range(trials)]
-    covered = sum(seen.low <= 0 <= seen.high for seen in looks)
+    looks = [_raced(noise(random) + truth) for _ in range(trials)]
+    covered = sum(seen.low <= truth <= seen.high for seen in looks)
     different = sum(_verdict(seen) in ("faster", "slower") for seen in looks)
     return covered / trials, different / trials
 
@@ -92,6 +92,14 @@ def test_the_interval_covers_the_truth_wherever_a_race_stops(noise: str) -> None
     covered, different = _coverage(NOISES[noise], 1000)
     assert covered >= 0.94
     assert different <= ALPHA + 0.01
+
+
+@pytest.mark.parametrize("factor", [1.05, 1.3, 2.0])
+@pytest.mark.parametrize("noise", ["iid", "ar-0.5", "ar-0.8", "ar-0.8-slow-spells", "slow-rounds"])
+def test_it_covers_a_difference_that_ends_the_race_early(noise: str, factor: float) -> None:
+    covered, different = _coverage(NOISES[noise], 400, math.log(factor))
+    assert covered >= 0.94
+    assert different >= 0.9
 
 
 @pytest.mark.parametrize("noise", ["iid", "ar-0.5", "ar-0.8", "slow-spells", "slow-rounds"])

@@ -100,9 +100,14 @@ def test_correlated_rounds_make_longer_batches() -> None:
     assert abs(float(np.corrcoef(kept[1:], kept[:-1])[0, 1])) < 0.15
 
 
-def test_correlated_rounds_far_from_one_are_batched_too() -> None:
-    values = 1.0 + 0.05 * ar1(0.8, 512, np.random.default_rng(1))
-    assert statistics.batch_length(values) > 4
+def test_the_interval_of_single_rounds_is_widened_for_the_correlation_that_they_allow() -> None:
+    random = np.random.default_rng(1)
+    correlated = 1.0 + 0.05 * ar1(0.8, 512, random)
+    independent = 1.0 + 0.05 * random.normal(size=512)
+    assert statistics.batch_length(correlated) == 1
+    assert statistics.widening(correlated) == pytest.approx(3.0)
+    assert statistics.widening(independent) < 1.3
+    assert statistics.widening(independent[:8]) == pytest.approx(3.0)
 
 
 @pytest.mark.parametrize("rho", [-0.5, 0.0, 0.3, 0.5, 0.8])
@@ -211,7 +216,9 @@ def test_location_of_times() -> None:
     assert low is None
     assert high is None
     eight = statistics.location([1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7], ALPHA)
-    assert np.allclose(np.asarray(eight, dtype=float), [math.sqrt(1.3 * 1.4), 1.0, 1.7])
+    middle = math.sqrt(1.3 * 1.4)
+    ends = [middle * (end / middle) ** 3 for end in (1.0, 1.7)]
+    assert np.allclose(np.asarray(eight, dtype=float), [middle, *ends])
     times = 3e-3 * np.exp(0.05 * np.random.default_rng(3).normal(size=2048))
     middle, low, high = statistics.location(times, ALPHA)
     assert low is not None
