@@ -23,6 +23,9 @@ _THROTTLE_REASONS = {
 }
 _LIBRARIES = ("libnvidia-ml.so.1", "nvml.dll")
 _SM_CLOCK = 1  # NVML_CLOCK_SM
+_CLOCK_SETTING = 0x2  # nvmlClocksEventReasonApplicationsClocksSetting
+_DIE = 0  # NVML_TEMPERATURE_GPU
+_MOST_PROCESSES = 128
 
 
 class _Memory(ctypes.Structure):
@@ -30,6 +33,15 @@ class _Memory(ctypes.Structure):
         ("total", ctypes.c_ulonglong),
         ("free", ctypes.c_ulonglong),
         ("used", ctypes.c_ulonglong),
+    )
+
+
+class _Process(ctypes.Structure):
+    _fields_ = (
+        ("pid", ctypes.c_uint),
+        ("used_bytes", ctypes.c_ulonglong),
+        ("gpu_instance", ctypes.c_uint),
+        ("compute_instance", ctypes.c_uint),
     )
 
 
@@ -76,6 +88,47 @@ class Nvml:
         told = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", value)
         return throttle_reasons(value.value) if told else ()
 
+    def clock_is_set(self) -> bool | None:
+        """True when a setting holds the clock, as locked or application clocks do."""
+        value = ctypes.c_ulonglong()
+        told = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", value)
+        return bool(value.value & _CLOCK_SETTING) if told else None
+
+    def power_watts(self) -> float | None:
+        """What the board draws now, in watts."""
+        return self._watts("nvmlDeviceGetPowerUsage")
+
+    def power_limit_watts(self) -> float | None:
+        """What the board may draw now, in watts."""
+        return self._watts("nvmlDeviceGetEnforcedPowerLimit")
+
+    def power_default_watts(self) -> float | None:
+        """What the board may draw as it was delivered, in watts."""
+        return self._watts("nvmlDeviceGetPowerManagementDefaultLimit")
+
+    def temperature_celsius(self) -> int | None:
+        """Temperature of the chip."""
+        value = ctypes.c_uint()
+        return value.value if self._ask("nvmlDeviceGetTemperature", value, _DIE) else None
+
+    def process_ids(self) -> tuple[int, ...] | None:
+        """Processes that compute on the device; numbered as the host does, in some containers."""
+        count, found = ctypes.c_uint(_MOST_PROCESSES), (_Process * _MOST_PROCESSES)()
+        with contextlib.suppress(AttributeError):
+            called = self._library.nvmlDeviceGetComputeRunningProcesses_v3
+            if called(self._handle, ctypes.byref(count), found) == 0:
+                return tuple(process.pid for process in found[: count.value])
+        return None
+
+    def mig(self) -> bool | None:
+        """True when the device is split into instances."""
+        now, pending = ctypes.c_uint(), ctypes.c_uint()
+        with contextlib.suppress(AttributeError):
+            called = self._library.nvmlDeviceGetMigMode
+            if called(self._handle, ctypes.byref(now), ctypes.byref(pending)) == 0:
+                return bool(now.value)
+        return None
+
     def free_bytes(self) -> int | None:
         """Memory of the device that no process holds."""
         value = _Memory()
@@ -88,6 +141,10 @@ class Nvml:
             if self._library.nvmlSystemGetDriverVersion(text, ctypes.c_uint(len(text))) == 0:
                 return text.value.decode(errors="replace")
         return None
+
+    def _watts(self, function: str) -> float | None:
+        value = ctypes.c_uint()
+        return value.value / 1000 if self._ask(function, value) else None
 
     def _ask(self, function: str, answer: Any, *arguments: int) -> bool:
         # A function that this driver lacks is an AttributeError; any status but 0 is a refusal.

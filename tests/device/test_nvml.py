@@ -37,6 +37,34 @@ class FakeLibrary:
         answer._obj.value = 0x1 | 0x4 | 0x40
         return self.status
 
+    def nvmlDeviceGetPowerUsage(self, handle: Any, answer: Any) -> int:  # noqa: N802
+        answer._obj.value = 123_456
+        return self.status
+
+    def nvmlDeviceGetEnforcedPowerLimit(self, handle: Any, answer: Any) -> int:  # noqa: N802
+        answer._obj.value = 350_000
+        return self.status
+
+    def nvmlDeviceGetPowerManagementDefaultLimit(self, handle: Any, answer: Any) -> int:  # noqa: N802
+        answer._obj.value = 700_000
+        return self.status
+
+    def nvmlDeviceGetTemperature(self, handle: Any, sensor: Any, answer: Any) -> int:  # noqa: N802
+        assert sensor.value == 0, "the chip's"
+        answer._obj.value = 41
+        return self.status
+
+    def nvmlDeviceGetComputeRunningProcesses_v3(  # noqa: N802
+        self, handle: Any, count: Any, found: Any
+    ) -> int:
+        assert count._obj.value == len(found)
+        found[0].pid, found[1].pid, count._obj.value = 17, 4711, 2
+        return self.status
+
+    def nvmlDeviceGetMigMode(self, handle: Any, now: Any, pending: Any) -> int:  # noqa: N802
+        now._obj.value, pending._obj.value = 1, 0
+        return self.status
+
     def nvmlDeviceGetMemoryInfo(self, handle: Any, answer: Any) -> int:  # noqa: N802
         answer._obj.total, answer._obj.free, answer._obj.used = 30, 20, 10
         return self.status
@@ -69,6 +97,11 @@ def test_readings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gpu.throttled() == ("power cap", "hardware thermal slowdown")
     assert gpu.free_bytes() == 20
     assert gpu.driver() == "580.159.04"
+    assert (gpu.power_watts(), gpu.power_limit_watts()) == (123.456, 350.0)
+    assert (gpu.power_default_watts(), gpu.temperature_celsius()) == (700.0, 41)
+    assert gpu.process_ids() == (17, 4711)
+    assert gpu.mig() is True
+    assert gpu.clock_is_set() is False
     assert gpu.max_clock_mhz() is None, "this library has no such function"
 
 
@@ -78,6 +111,16 @@ def test_a_refusal_is_no_reading() -> None:
     assert gpu.throttled() == ()
     assert gpu.free_bytes() is None
     assert gpu.driver() is None
+    assert gpu.power_watts() is None
+    assert gpu.temperature_celsius() is None
+    assert gpu.process_ids() is None
+    assert gpu.mig() is None
+    assert gpu.clock_is_set() is None
+
+
+def test_a_driver_without_a_function_tells_nothing() -> None:
+    gpu = Nvml(object(), ctypes.c_void_p())
+    assert (gpu.power_watts(), gpu.process_ids(), gpu.mig()) == (None, None, None)
 
 
 def test_opened_by_uuid_or_by_index(monkeypatch: pytest.MonkeyPatch) -> None:
