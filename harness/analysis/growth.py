@@ -1,0 +1,208 @@
+"""How time, memory and error grow with the length: exponents with intervals, beside the claims.
+
+The exponent is the slope of log y on log L by least squares, over the lengths that came out ok.
+Three to five lengths say little of noise, and what bends the line is mostly no noise at all but
+terms of lower order (y = a L + b L^2), caches, and blocks that were measured at other times. So
+the interval is not that of a straight line with Gaussian errors; it is the hull of
+
+- the slope with every point moved to the end of its own interval that hurts most,
+- the slopes between neighbouring lengths, with the ends of the points' intervals,
+- where these slopes rise or fall throughout, the last one carried on by its last change: terms of
+  lower order fade with the length (for a L + b L^2 what is left halves with each doubling), so
+  that a slope on its way to the asymptotic exponent is followed there,
+- and, only where some point has no interval of its own, the t-interval of the regression at 95%.
+  Where the points' intervals are known it would take the bend for noise: three lengths with
+  slopes of 1.8 and 2.0 would give 1.9 plus or minus 0.7.
+
+Bytes are counted, so they are points with an interval of no width. An exponent says nothing
+beyond the lengths it was measured at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.groups import Group, Row, grouped, rows_of
+
+Quantity = Literal["time", "memory", "error"]
+
+LEAST_LENGTHS = 3
+"""Two lengths have a slope and nothing that says how far to trust it."""
+TOLERANCE = 0.05
+"""How far outside its interval a claim may lie: what lower-order terms leave of a slope at the
+lengths of a benchmark, where the bytes are counted and the interval has next to no width."""
+
+# 97.5% quantiles of Student's t by degrees of freedom; from 11 on that of 10, which is wider.
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value at a length, with its interval where one is known."""
+
+    length: int
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Exponent:
+    """The p of y ~ L^p and its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How one quantity of one variant grows with the length, and what the variant claims.
+
+    `missing` are the lengths of the group that went in for no value, each with its status or
+    `not measured`. `claim` is absent where nothing is claimed of these workloads.
+    """
+
+    group: Group
+    variant: str
+    quantity: Quantity
+    exponent: Exponent
+    lengths: tuple[int, ...]
+    missing: tuple[tuple[int, str], ...] = ()
+    claim: float | None = None
+
+    @property
+    def against_claim(self) -> Literal["faster", "slower"] | None:
+        """`faster`: the interval lies above the claim; `slower`: below it; None: it holds it."""
+        if self.claim is None:
+            return None
+        if self.exponent.low > self.claim + TOLERANCE:
+            return "faster"
+        return "slower" if self.exponent.high < self.claim - TOLERANCE else None
+
+    @property
+    def flagged(self) -> bool:
+        """True when the claim lies outside the interval, by more than TOLERANCE."""
+        return self.against_claim is not None
+
+    @property
+    def measured(self) -> str:
+        """`L^1.04 [1.00, 1.08]`."""
+        return f"L^{self.exponent.value:.2f} [{self.exponent.low:.2f}, {self.exponent.high:.2f}]"
+
+    @property
+    def text(self) -> str:
+        """`claims L^1, measured L^1.04 [1.00, 1.08]`."""
+        claims = "" if self.claim is None else f"claims L^{self.claim:g}, "
+        return f"{claims}measured {self.measured}"
+
+
+def growths(frame: pd.DataFrame) -> list[Growth]:
+    """The exponents of every variant in every group of workloads that has lengths enough."""
+    return growths_of(rows_of(frame))
+
+
+def growths_of(rows: Sequence[Row]) -> list[Growth]:
+    """The same, of rows."""
+    found = [
+        _growth(group, variant, quantity)
+        for group in grouped(rows)
+        for variant in group.variants
+        for quantity in _COLUMNS
+    ]
+    return [one for one in found if one is not None]
+
+
+def exponent(points: Sequence[Point]) -> Exponent:
+    """The exponent of these points (lengths ascending and distinct, values above 0).
+
+    Raises ValueError for fewer than LEAST_LENGTHS points.
+    """
+    if len(points) < LEAST_LENGTHS:
+        raise ValueError(f"an exponent needs {LEAST_LENGTHS} lengths, found {len(points)}")
+    at = np.log([point.length for point in points])
+    values = np.log([point.value for point in points])
+    lows = np.log([point.value if point.low is None else point.low for point in points])
+    highs = np.log([point.value if point.high is None else point.high for point in points])
+    centred = at - at.mean()
+    weights = centred / (centred @ centred)
+    slope = float(weights @ values)
+    up, down = np.where(weights > 0, highs, lows), np.where(weights > 0, lows, highs)
+    gaps = np.diff(at)
+    local = np.diff(values) / gaps
+    ends = [
+        float(weights @ down),
+        float(weights @ up),
+        *((lows[1:] - highs[:-1]) / gaps),
+        *((highs[1:] - lows[:-1]) / gaps),
+        *_carried_on(local),
+    ]
+    if any(point.low is None or point.high is None for point in points):
+        reach = _t_reach(centred, values - values.mean() - slope * centred)
+        ends += [slope - reach, slope + reach]
+    return Exponent(slope, float(min(ends)), float(max(ends)))
+
+
+def _carried_on(local: np.ndarray[tuple[int], np.dtype[np.float64]]) -> list[float]:
+    changes = np.diff(local)
+    steady = bool((changes > 0).all() or (changes < 0).all())
+    return [float(local[-1] + changes[-1])] if steady else []
+
+
+def _t_reach(
+    centred: np.ndarray[tuple[int], np.dtype[np.float64]],
+    residuals: np.ndarray[tuple[int], np.dtype[np.float64]],
+) -> float:
+    degrees = len(residuals) - 2
+    error = math.sqrt(float(residuals @ residuals) / degrees / float(centred @ centred))
+    return _T[min(degrees, len(_T)) - 1] * error
+
+
+_COLUMNS: dict[Quantity, tuple[str, str | None, str | None]] = {
+    "time": ("latency_s", "latency_low_s", "latency_high_s"),
+    "memory": ("peak_bytes", "peak_bytes", "peak_bytes"),  # counted: the interval has no width
+    "error": ("error", None, None),
+}
+
+
+def _growth(group: Group, variant: str, quantity: Quantity) -> Growth | None:
+    value, low, high = _COLUMNS[quantity]
+    mine = sorted(
+        (row for row in group.rows if row["variant"] == variant), key=lambda row: row[group.axis]
+    )
+    usable = [row for row in mine if row["status"] == "ok" and row.get(value, 0) > 0]
+    if len(usable) < LEAST_LENGTHS:
+        return None
+    points = [
+        Point(int(row[group.axis]), float(row[value]), _end(row, low), _end(row, high))
+        for row in usable
+    ]
+    lengths = tuple(point.length for point in points)
+    said = {int(row[group.axis]): str(row["status"]) for row in mine if row["status"] != "ok"}
+    missing = tuple(
+        (length, said.get(length, "not measured"))
+        for length in group.lengths
+        if length not in lengths
+    )
+    claim = _claim(group, usable, quantity)
+    return Growth(group, variant, quantity, exponent(points), lengths, missing, claim)
+
+
+def _end(row: Row, column: str | None) -> float | None:
+    found = row.get(column) if column else None
+    return None if found is None else float(found)
+
+
+def _claim(group: Group, rows: Sequence[Row], quantity: Quantity) -> float | None:
+    """What all these rows claim; None where they differ, or where only the queries grow."""
+    if group["pass"] != "decode" and group["kv_len"] is not None:
+        return None
+    found = {row.get(f"claimed_{quantity}_growth") for row in rows}
+    only = found.pop() if len(found) == 1 else None
+    return None if only is None else float(only)
