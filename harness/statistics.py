@@ -203,6 +203,21 @@ def judge(estimate: float, low: float, high: float, margin: float) -> Verdict:
     return "same" if -edge < low and high < edge else "undecided"
 
 
+def rounds_to_decide(seen: Look, margin: float) -> int:
+    """About how many rounds would decide what a look left undecided.
+
+    Intervals narrow by the square root of the rounds. An estimate inside the margin needs an
+    interval inside it too; one beyond needs an interval that leaves out 0. The nearer the
+    estimate lies to the margin, the more rounds; at it, no number is enough, and this grows
+    without bound.
+    """
+    edge, size = math.log1p(margin), abs(seen.estimate)
+    room = edge - size if size < edge else size
+    reach = max(seen.high - seen.estimate, seen.estimate - seen.low)
+    factor = (reach / max(room, edge / 100)) ** 2
+    return math.ceil(seen.rounds * max(factor, 2.0))  # the next look comes at twice the rounds
+
+
 @dataclass(frozen=True)
 class Combined:
     """Several launches as one: the median of the estimates, the hull of the intervals."""

@@ -210,6 +210,34 @@ def test_one_undecided_launch_does_not_hide_a_hull_that_decides() -> None:
     assert wide.verdict == "undecided"
 
 
+def test_rounds_that_would_decide_grow_with_the_square_of_the_width() -> None:
+    # Inside the margin of 0.0198: the interval must shrink from 0.04 to 0.0098, 16.7 times.
+    assert statistics.rounds_to_decide(_look(0.01, -0.03, 0.05), MARGIN) == pytest.approx(
+        64 * (0.04 / (math.log(1.02) - 0.01)) ** 2, abs=1
+    )
+    # Beyond it: from 0.2 to below 0.1.
+    assert statistics.rounds_to_decide(_look(0.1, -0.1, 0.3), MARGIN) == 64 * 4
+    assert statistics.rounds_to_decide(_look(0.1, -0.01, 0.15), MARGIN) == 64 * 2
+
+
+def test_a_race_with_the_rounds_it_asked_for_is_decided() -> None:
+    random = np.random.default_rng(5)
+    decided = tried = 0
+    for _ in range(100):
+        first = statistics.last_look(0.05 * random.normal(size=128), ALPHA)
+        assert first is not None
+        if statistics.judge(first.estimate, first.low, first.high, MARGIN) != "undecided":
+            continue
+        tried += 1
+        rounds = min(statistics.rounds_to_decide(first, MARGIN), 8192)
+        # Twice as many: the estimate of 64 rounds is itself only roughly known.
+        then = statistics.last_look(0.05 * random.normal(size=2 * rounds), ALPHA)
+        assert then is not None
+        decided += statistics.judge(then.estimate, then.low, then.high, MARGIN) == "same"
+    assert tried > 50
+    assert decided >= 0.8 * tried
+
+
 def test_location_of_times() -> None:
     middle, low, high = statistics.location([1.0, 2.0, 4.0], ALPHA)
     assert middle == pytest.approx(2.0)

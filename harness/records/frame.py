@@ -21,7 +21,7 @@ COLUMNS = """
     run machine suite case_id block_id variant variant_name family level pass batch heads
     kv_heads q_len kv_len head_dim v_head_dim mask bias dtype device threads compile inputs
     seed scale status reason latency_s latency_low_s latency_high_s ratio ratio_low
-    ratio_high verdict is_baseline rounds launches peak_bytes output_bytes rss_peak_bytes
+    ratio_high verdict rounds_needed is_baseline rounds launches peak_bytes output_bytes rss_peak_bytes
     memory_ratio memory_verdict error error_bound gradient_error gradient_error_bound
     checked_against deviation first_call_s prepare_s flops flops_per_s kernels
     executed_flops compulsory_bytes bytes_per_s bound_by attainable_s attainable_fraction
@@ -234,13 +234,17 @@ def _ratio(launches: Sequence[Launch], baselines: Sequence[Launch], rules: Row) 
     if combined is None:
         middle = float(np.median([float(np.median(values)) for values in pairs]))
         return {"ratio": math.exp(middle), "verdict": "undecided", "rounds": rounds}
-    return {
+    found = {
         "ratio": math.exp(combined.estimate),
         "ratio_low": math.exp(combined.low),
         "ratio_high": math.exp(combined.high),
         "verdict": combined.verdict,
         "rounds": rounds,
     }
+    if combined.verdict == "undecided":
+        needed = [statistics.rounds_to_decide(seen, rules["margin"]) for seen in taken]
+        found["rounds_needed"] = sum(needed)
+    return found
 
 
 def _memory(record: CaseRecord, baseline: CaseRecord, rules: Row) -> Row:
