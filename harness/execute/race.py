@@ -11,6 +11,7 @@ from torch import Tensor
 
 from harness.device import Device
 from harness.execute.setting import build, load_variants, start_device
+from harness.execute.slowed import slow_down
 from harness.execute.worker import Running
 from harness.inputs import make_inputs, make_output_gradient
 from harness.measure.calls import Buffers, Produced, make_buffers, once, prepare
@@ -33,7 +34,8 @@ def race(payload: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     """Race `{"entrants", "workload", "rules", "seed"}`; the samples or the fault of each.
 
     entrants: `{"name", "variant", "own"}` in order, the baseline first when `has_baseline`, own
-    the error of its definition in the case's dtype.
+    the error of its definition in the case's dtype; an entrant with `slowed` is made slower by
+    that share.
     """
     running = Running(folder)
     load_variants(payload["files"])
@@ -68,6 +70,8 @@ def _prepared(
         entrant = Entrant(described["name"], None)  # type: ignore[arg-type]
         try:
             entrant.call = prepare(op, workload, mask, pool.buffers)
+            if "slowed" in described:
+                slow_down(entrant.call, described["slowed"], device)
             once(entrant.call, device)
         except Exception as error:  # a variant that raises costs only itself
             entrant.fault = (status_of(error), reason_of(error))

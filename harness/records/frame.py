@@ -67,7 +67,7 @@ def controls(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
         }
         for record in records:
             if isinstance(record, ControlRecord) and record.block_id in baselines:
-                found = _ratio(
+                found = paired_ratio(
                     record.launches,
                     baselines[record.block_id],
                     _rules(manifest["suite"]["measure"], 1),
@@ -160,7 +160,9 @@ def _row(record: CaseRecord, baseline: CaseRecord | None, rules: Row) -> Row:
             row["flops_per_s"] = record.flops / row["latency_s"]
         row |= _limits(record, row["latency_s"])
     if baseline is not None and record is not baseline and timed:
-        row |= _ratio(record.launches, baseline.launches, rules) | _memory(record, baseline, rules)
+        row |= paired_ratio(record.launches, baseline.launches, rules) | _memory(
+            record, baseline, rules
+        )
     elif record is baseline:
         row |= {"ratio": 1.0}
     return {name: row.get(name) for name in COLUMNS}
@@ -221,8 +223,11 @@ def _latency(launches: Sequence[Launch], alpha: float) -> Row:
     }
 
 
-def _ratio(launches: Sequence[Launch], baselines: Sequence[Launch], rules: Row) -> Row:
-    """The ratio of paired rounds with its interval; without one while there are too few."""
+def paired_ratio(launches: Sequence[Launch], baselines: Sequence[Launch], rules: Row) -> Row:
+    """The ratio of paired rounds with its interval; without one while there are too few.
+
+    rules: the `margin`, and the `alpha` of each launch.
+    """
     pairs = [
         statistics.log_ratios(a.rounds_s, b.rounds_s)
         for a, b in zip(launches, baselines, strict=False)
