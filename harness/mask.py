@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -119,20 +119,29 @@ class Mask:
         self.lengths = None if lengths is None else lengths.to(self.device)
         start, stop = _intervals(spec, positions, q_len, kv_len, lengths, seed)
         self.start, self.stop = start.to(self.device), stop.to(self.device)
+        self.holes: Tensor | None = None
+
+    def altered(self, **fields: Any) -> Mask:
+        """A copy with other fields, as start and stop; what follows from them is found anew.
+
+        holes (kv_len) bool: keys that no row attends to, wherever its interval lies.
+        """
+        copy = object.__new__(Mask)
+        own = {name: value for name, value in vars(self).items() if not _is_derived(name)}
+        if "bias" in vars(self) and self.bias_kind == "random":
+            own["bias"] = self.bias  # drawn whole: once is enough
+        vars(copy).update(own | fields)
+        return copy
 
     def take(self, rows: Tensor) -> Mask:
-        """The same mask for the query rows at these positions only."""
-        return Mask(
-            self.spec,
-            self.q_len,
-            self.kv_len,
-            batch=self.batch,
-            heads=self.heads,
-            bias=self.bias_kind,
-            seed=self.seed,
-            device=self.device,
-            rows=rows,
+        """The same mask for the rows at these positions, ascending and among its own."""
+        index = torch.searchsorted(self.rows, rows.to(self.device))
+        part = self.altered(
+            rows=self.rows[index], start=self.start[:, index], stop=self.stop[:, index]
         )
+        if "bias" in vars(part) and self.bias is not None:
+            part.bias = self.bias[:, :, index]
+        return part
 
     @property
     def is_causal(self) -> bool:
@@ -152,11 +161,14 @@ class Mask:
     @cached_property
     def is_full(self) -> bool:
         """True when every row attends to every key."""
-        return bool((self.start <= 0).all() and (self.stop >= self.kv_len).all())
+        reach = bool((self.start <= 0).all() and (self.stop >= self.kv_len).all())
+        return reach and self.holes is None
 
     @cached_property
     def has_empty_rows(self) -> bool:
         """True when some row attends to no key at all."""
+        if self.holes is not None:
+            return not bool(self._dense.any(-1).all())
         return bool((self.stop <= self.start).any())
 
     @cached_property
@@ -169,6 +181,8 @@ class Mask:
     def pairs(self) -> int:
         """Attended (query, key) pairs of all heads and sequences."""
         seen = (self.stop - self.start).clamp(min=0)
+        if self.holes is not None:
+            seen = self._dense[:, 0].sum(-1)
         return int(seen.sum()) * self.heads * (self.batch // seen.shape[0])
 
     @cached_property
@@ -183,7 +197,8 @@ class Mask:
         """`dense()[:, :, rows, keys]`, built from the intervals of these rows alone."""
         positions = torch.arange(self.kv_len, device=self.device)[keys]
         start, stop = self.start[:, rows, None], self.stop[:, rows, None]
-        return ((positions >= start) & (positions < stop))[:, None]
+        seen = ((positions >= start) & (positions < stop))[:, None]
+        return seen if self.holes is None else seen & ~self.holes[keys]
 
     @cached_property
     def bias(self) -> Tensor | None:
@@ -241,11 +256,17 @@ class Mask:
         low, high = int(start[some].min()), int(stop[some].max())
         inner_low, inner_high = int(start.max()), int(stop.min())
         firsts = range(low // kv_block * kv_block, high, kv_block)
+        if self.holes is not None and bool(self.holes.any()):
+            inner_high = 0  # a block may have a hole: none is promised to be full
         return [
             KvBlock(at, end, inner_low <= at and end <= inner_high)
             for at in firsts
             for end in [min(at + kv_block, self.kv_len)]
         ]
+
+
+def _is_derived(name: str) -> bool:
+    return isinstance(getattr(Mask, name, None), cached_property)
 
 
 def _padded_lengths(spec: MaskSpec, kv_len: int, batch: int, seed: int) -> Tensor | None:
