@@ -145,13 +145,49 @@ class Workload(BaseModel):
         )
 
     def flops(self) -> int:
-        """Algorithmic FLOPs: 2 (D + Dv) a pair forward, 2.5 times that backward.
+        """Algorithmic FLOPs: those of the attended pairs, whatever a kernel really computes.
 
-        The field's convention (FlashAttention's benchmarks); pairs counts attended ones only.
+        The field's convention (FlashAttention's benchmarks): 2 (D + Dv) a pair forward, 2.5 times
+        that backward, where a fused kernel computes the scores a second time.
         """
-        forward = 2 * (self.head_dim + self.v_head_dim) * self.build_mask("cpu").pairs()
-        factor = {"forward": 1.0, "decode": 1.0, "backward": 2.5, "forward+backward": 3.5}
-        return round(factor[self.pass_] * forward)
+        return self.flops_of(self.build_mask("cpu").pairs())
+
+    def flops_of(self, pairs: int, *, backward: float = 2.5) -> int:
+        """FLOPs of the pass where a kernel computes this many (query, key) pairs.
+
+        pairs: of all heads and sequences. backward: times the forward's; 2 where the weights were
+        kept (four products, of a forward's two), 2.5 where the scores are computed again, taken for
+        half of a forward.
+        """
+        factor = {"forward": 1.0, "decode": 1.0, "backward": backward}
+        forward = 2 * (self.head_dim + self.v_head_dim) * pairs
+        return round(factor.get(self.pass_, 1.0 + backward) * forward)
+
+    @property
+    def all_pairs(self) -> int:
+        """(query, key) pairs of all heads and sequences, masked or not."""
+        return self.batch * self.heads * self.q_len * self.kv_len
+
+    def compulsory_bytes(self) -> int:
+        """Bytes that no kernel can do without: inputs read once, results written once.
+
+        forward, decode: q, k, v, output. backward: q, k, v, output and its gradient, and the
+        three gradients written (the output counts, as in FlashAttention, arXiv:2205.14135,
+        algorithm 4). forward+backward: both. Keys that no query attends to, queries that attend
+        to none and padded rows are not read; a bias is not counted.
+        """
+        mask = self.build_mask("cpu")
+        repeated = self.batch // mask.start.shape[0]
+        rows = self.heads * repeated * int(mask.judged.sum())
+        queries = self.heads * repeated * int(((mask.stop > mask.start) & mask.judged).sum())
+        keys = self.kv_heads * repeated * _attended_keys(mask)
+        width = self.head_dim + self.v_head_dim
+        read = queries * self.head_dim + keys * width
+        forward = read + rows * self.v_head_dim
+        gradients = rows * self.head_dim + self.batch * self.kv_heads * self.kv_len * width
+        backward = read + 2 * queries * self.v_head_dim + gradients
+        passes = {"backward": backward, "forward+backward": forward + backward}
+        return passes.get(self.pass_, forward) * self.torch_dtype.itemsize
 
     def input_bytes(self) -> int:
         """Bytes of q, k and v."""
@@ -175,6 +211,15 @@ class Workload(BaseModel):
         text += f" bias={self.bias}" if self.bias != "none" else ""
         text += f" threads={self.threads}" if self.threads != usable_cpus() else ""
         return text + (" compiled" if self.compile else "")
+
+
+def _attended_keys(mask: Mask) -> int:
+    """Keys that at least one judged row attends to, summed over the sequences of `start`."""
+    counted = ((mask.stop > mask.start) & mask.judged).int()
+    # +1 where an interval begins, -1 where it ends: a key is attended while the sum is above 0.
+    edges = torch.zeros((len(mask.start), mask.kv_len + 1), dtype=torch.int32)
+    edges.scatter_add_(1, mask.start, counted).scatter_add_(1, mask.stop, -counted)
+    return int((edges.cumsum(1) > 0).sum())
 
 
 def _size(given: Any) -> int:

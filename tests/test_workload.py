@@ -123,8 +123,8 @@ def test_flops_are_the_closed_form(fields: dict[str, Any], pairs: int) -> None:
     base = {"batch": 3, "heads": 4, "q_len": 32, "head_dim": 16, "v_head_dim": 24, **fields}
     forward = 2 * (16 + 24) * pairs
     assert workload(**base).flops() == forward
-    assert workload(**base, **{"pass": "backward"}).flops() == forward * 5 // 2
-    assert workload(**base, **{"pass": "forward+backward"}).flops() == forward * 7 // 2
+    assert workload(**base, pass_="backward").flops() == forward * 5 // 2
+    assert workload(**base, pass_="forward+backward").flops() == forward * 7 // 2
 
 
 def test_decode_flops_count_one_query() -> None:
@@ -175,7 +175,7 @@ def test_text_leaves_out_what_is_usual() -> None:
 
 
 def test_fields_read_back() -> None:
-    found = workload(heads=4, mask="causal", **{"pass": "backward"})
+    found = workload(heads=4, mask="causal", pass_="backward")
     assert found.as_dict()["pass"] == "backward"
     assert Workload.model_validate(found.as_dict()) == found
 
@@ -191,3 +191,47 @@ def test_case_id_is_of_the_content() -> None:
     assert len(one.id) == 12
     assert one.id not in [other.id for other in others]
     assert content_hash({"a": 1, "b": 2}) == content_hash({"b": 2, "a": 1})
+
+
+def _bytes(**fields: Any) -> int:
+    case = workload(head_dim=8, v_head_dim=4, dtype="bfloat16", **fields)
+    found = case.compulsory_bytes()
+    assert found % 2 == 0
+    return found // 2
+
+
+def test_compulsory_bytes_are_inputs_read_and_results_written_once() -> None:
+    sizes = {"batch": 2, "heads": 4, "kv_heads": 2, "q_len": 10, "kv_len": 16}
+    q, k, v, output = 80 * 8, 64 * 8, 64 * 4, 80 * 4
+    forward, backward = q + k + v + output, 2 * (q + k + v) + 2 * output
+    assert _bytes(**sizes) == forward
+    assert _bytes(**sizes, pass_="backward") == backward
+    assert _bytes(**sizes, pass_="forward+backward") == forward + backward
+    assert _bytes(pass_="decode", q_len=1, kv_len=50) == 8 + 50 * 12 + 4
+
+
+def test_keys_that_no_query_attends_to_are_not_compulsory() -> None:
+    # Two queries at positions 98 and 99 see keys 94..99 of 100 under causal+window(5).
+    assert _bytes(q_len=2, kv_len=100, mask="causal+window(5)") == 2 * 8 + 6 * 12 + 2 * 4
+    # Of 9 queries on 4 keys, aligned bottom-right, the first 5 attend to nothing.
+    assert _bytes(q_len=9, kv_len=4, mask="causal") == 4 * 8 + 4 * 12 + 9 * 4
+
+
+@pytest.mark.parametrize("mask", ["window(3)", "causal+packed(4)", "padding(0.4)", "causal"])
+def test_attended_keys_are_those_of_the_dense_mask(mask: str) -> None:
+    case = workload(batch=3, q_len=30, mask=mask)
+    built = case.build_mask()
+    dense = built.dense()[:, 0] & built.judged[..., None]
+    times = case.batch // len(dense)
+    queries, keys = (int(dense.any(axis).sum()) * times for axis in (2, 1))
+    rows = int(built.judged.sum()) * times
+    assert case.compulsory_bytes() == 4 * 64 * (queries + 2 * keys + rows)
+
+
+def test_flops_of_pairs_by_pass() -> None:
+    for pass_, factor in (("forward", 1.0), ("backward", 2.5), ("forward+backward", 3.5)):
+        case = workload(pass_=pass_, head_dim=8, v_head_dim=4)
+        assert case.flops_of(10) == factor * 240
+        assert case.flops() == case.flops_of(16 * 16)
+    assert case.flops_of(10, backward=2.0) == 720
+    assert workload(batch=2, heads=3, q_len=4, kv_len=5).all_pairs == 120

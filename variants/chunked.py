@@ -48,8 +48,18 @@ class Chunked(SoftmaxFamily):
         return call
 
     def cost(self, workload: Workload) -> Cost:
-        """Time grows with the square of the length; the chunks bound the scores in memory."""
-        return Cost(time_growth=2.0, memory_growth=1.0)
+        """The pairs of the chunks that are not skipped; backward computes their scores again.
+
+        Time grows with the square of the length; the chunks bound the scores in memory.
+        """
+        blocks = workload.build_mask("cpu").kv_blocks(self.q_chunk, self.kv_chunk)
+        rows = range(0, workload.q_len, self.q_chunk)
+        pairs = sum(
+            min(self.q_chunk, workload.q_len - at) * sum(block.stop - block.start for block in keys)
+            for at, keys in zip(rows, blocks, strict=True)
+        )
+        flops = workload.flops_of(workload.batch * workload.heads * pairs)
+        return Cost(flops=flops, time_growth=2.0, memory_growth=1.0)
 
 
 class Summary(NamedTuple):

@@ -8,9 +8,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.nn.functional import pad
 
 from harness import Attention, Cost, Mask, Workload, register
 from variants.softmax import SoftmaxFamily
+
+_BLOCK = 128  # create_block_mask's default, of queries and of keys
 
 
 @register("flex")
@@ -53,8 +56,30 @@ class Flex(SoftmaxFamily):
         return ("flex_attention",) if workload.device == "cuda" else ()
 
     def cost(self, workload: Workload) -> Cost:
-        """Time grows with the square of the length, memory with the length."""
-        return Cost(time_growth=2.0, memory_growth=1.0)
+        """The pairs of the blocks that are not skipped.
+
+        Time grows with the square of the length, memory with the length.
+        """
+        pairs = workload.heads * _visited_pairs(workload.build_mask("cpu"))
+        return Cost(flops=workload.flops_of(pairs), time_growth=2.0, memory_growth=1.0)
+
+
+def _visited_pairs(mask: Mask) -> int:
+    """Pairs in the blocks of all sequences that some row of theirs attends to.
+
+    Keys between the first and the last of a block of rows count as attended, as they are under
+    every mask here.
+    """
+    some = mask.stop > mask.start
+    short = -mask.q_len % _BLOCK
+    first = pad(mask.start.masked_fill(~some, mask.kv_len), (0, short), value=mask.kv_len)
+    last = pad(mask.stop.masked_fill(~some, 0), (0, short))
+    low = first.view(len(first), -1, _BLOCK).amin(-1) // _BLOCK * _BLOCK
+    high = last.view(len(last), -1, _BLOCK).amax(-1).add(_BLOCK - 1) // _BLOCK * _BLOCK
+    keys = (high.clamp(max=mask.kv_len) - low).clamp(min=0)
+    rows = torch.full((keys.shape[1],), _BLOCK)
+    rows[-1] -= short
+    return int((keys * rows).sum()) * (mask.batch // len(first))
 
 
 def _block_mask(mask: Mask) -> BlockMask:

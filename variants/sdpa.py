@@ -104,9 +104,20 @@ class Sdpa(SoftmaxFamily):
         return _KERNELS.get((self.backend, workload.device), ())
 
     def cost(self, workload: Workload) -> Cost:
-        """Time grows with the square of the length; memory as well where scores are stored."""
+        """Every pair where the mask is a matrix, and in `math`, which makes one of is_causal too.
+
+        Plain causal the fused kernels skip what is masked, and so may `auto`, which may be any of
+        them. Time grows with the square of the length; memory as well where scores are stored.
+        """
         fused = self.backend not in ("auto", "math") and _takes_no_matrix(workload)
-        return Cost(time_growth=2.0, memory_growth=1.0 if fused else None)
+        flops = None
+        if self.backend == "math":
+            flops = workload.flops_of(workload.all_pairs, backward=2.0)
+        elif not _takes_no_matrix(workload):
+            # What `auto` takes may have kept its weights, as `math` does: then 2.0 of a forward.
+            again = 2.0 if self.backend == "auto" else 2.5
+            flops = workload.flops_of(workload.all_pairs, backward=again)
+        return Cost(flops=flops, time_growth=2.0, memory_growth=1.0 if fused else None)
 
 
 def _is_plain_causal(workload: Workload) -> bool:

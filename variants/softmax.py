@@ -31,5 +31,6 @@ class Softmax(SoftmaxFamily):
         return mask.softmax(q @ k.mT * scale) @ v
 
     def cost(self, workload: Workload) -> Cost:
-        """Time and memory grow with the square of the length."""
-        return Cost(time_growth=2.0, memory_growth=2.0)
+        """Every pair, masked or not; time and memory grow with the square of the length."""
+        flops = workload.flops_of(workload.all_pairs, backward=2.0)
+        return Cost(flops=flops, time_growth=2.0, memory_growth=2.0)

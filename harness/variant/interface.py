@@ -20,8 +20,11 @@ Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 class Cost:
     """What a variant says of its own work; None where it claims nothing.
 
-    flops: executed FLOPs of the pass; bytes: compulsory traffic; state_bytes: kept between
-    decode steps; time_growth, memory_growth: claimed exponents in the length.
+    flops: executed FLOPs of the pass, products only, where they are not the algorithmic ones
+    (`Workload.flops_of` counts them from pairs); a case that seems to compute faster than the
+    machine can is `impossible`, so one that executes less must say so. bytes: what a call reads
+    and writes at least, where that is less than all inputs and results. state_bytes: kept between
+    decode steps. time_growth, memory_growth: claimed exponents in the length.
     """
 
     flops: int | None = None
