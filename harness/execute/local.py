@@ -15,8 +15,8 @@ from harness import variant
 from harness.errors import RunError
 from harness.execute.block import BlockRun, Record, described, failure_of, utc_now
 from harness.execute.workers import Workers, allocator
-from harness.machine import describe_machine, machine_slug
-from harness.records import SCHEMA, Store, holds_run, read_manifest
+from harness.machine import describe_machine, hazards, machine_slug
+from harness.records import SCHEMA, Store, controls, holds_run, read_manifest
 from harness.records.store import RECORDS
 from harness.suite import Block, Suite
 
@@ -77,7 +77,20 @@ def run_suite(request: Request, listeners: Listeners) -> None:
             remaining = [(n, b) for n, b in enumerate(blocks, 1) if b.id not in done]
             surveyed = _survey(workers, request, [block for _, block in remaining])
             _run_blocks(store, workers, request, remaining, surveyed, listeners)
-        store.write_manifest({**manifest, "ended_utc": utc_now()})
+        ended = {"control": control_share(request.folder), "ended_utc": utc_now()}
+        store.write_manifest({**manifest, **ended})
+
+
+def control_share(folder: Path) -> dict[str, int]:
+    """How many blocks called two copies of their baseline same, undecided, different."""
+    verdicts = list(controls(folder)["verdict"])
+    same, undecided = verdicts.count("same"), verdicts.count("undecided")
+    return {
+        "blocks": len(verdicts),
+        "same": same,
+        "undecided": undecided,
+        "different": len(verdicts) - same - undecided,
+    }
 
 
 def _run_blocks(
@@ -182,6 +195,7 @@ def _manifest(request: Request) -> dict[str, Any]:
         "started_utc": utc_now(),
         "machine_name": machine_slug("cuda" if "cuda" in devices else "cpu"),
         "machine": machine,
+        "hazards": [str(hazard) for hazard in hazards(machine)],
         "allocator": allocator(),
         "versions": machine["packages"],
         "sources": {name: variant.source_hash(variant.get(name)) for name in sorted(names)},

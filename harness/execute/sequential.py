@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils.benchmark import Timer
 
 from harness.device import Device
@@ -50,7 +51,7 @@ def _calls(payload: dict[str, Any], workload: Workload, device: Device) -> tuple
     """The kernel and its copy on the same buffers, as in a race; each called once."""
     mask, upstream = workload.build_mask(), None
     if workload.has_gradients:
-        upstream = make_output_gradient(workload, _every_row(workload), 1)
+        upstream = make_output_gradient(workload, torch.arange(workload.q_len), 1)
     buffers = make_buffers(workload, make_inputs(workload, 1), upstream)
     kernel, copy = (prepare(build(payload["variant"]), workload, mask, buffers) for _ in range(2))
     if payload["slowed"]:
@@ -58,12 +59,6 @@ def _calls(payload: dict[str, Any], workload: Workload, device: Device) -> tuple
     for call in (kernel, copy):
         once(call, device)
     return kernel, copy
-
-
-def _every_row(workload: Workload) -> Any:
-    import torch
-
-    return torch.arange(workload.q_len)
 
 
 def autorange(call: Call, device: Device, seconds: float) -> float:

@@ -28,8 +28,8 @@ class Answer:
 class Tally:
     """The answers of one method to all trials of one kind.
 
-    different: `faster` or `slower`, slower: these alone; share, low and high: of different ones
-    and its 95% interval.
+    different: `faster` or `slower`; slower: these alone. share, with its 95% interval from low to
+    high: of different ones among copies, of slower ones where the copy was made slower.
     """
 
     method: str
@@ -57,7 +57,8 @@ def tally(answers: Sequence[Answer]) -> list[Tally]:
 def _tally(answers: Sequence[Answer]) -> Tally:
     counts, trials = Counter(answer.verdict for answer in answers), len(answers)
     different = counts["faster"] + counts["slower"]
-    low, high = clopper_pearson(different, trials)
+    counted = counts["slower"] if answers[0].slowed else different
+    low, high = clopper_pearson(counted, trials)
     return Tally(
         method=answers[0].method,
         slowed=answers[0].slowed,
@@ -66,7 +67,7 @@ def _tally(answers: Sequence[Answer]) -> Tally:
         slower=counts["slower"],
         same=counts["same"],
         undecided=counts["undecided"],
-        share=different / trials,
+        share=counted / trials,
         low=low,
         high=high,
         median_s=statistics.median(answer.seconds for answer in answers),
