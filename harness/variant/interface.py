@@ -38,9 +38,15 @@ class AttentionOp:
     """One attention mechanism on q (B, H, Lq, D), k (B, Hkv, Lkv, D), v (B, Hkv, Lkv, Dv).
 
     A variant is a frozen dataclass whose fields are its parameters; `forward` is all that is
-    required. `grouped`: it takes Hkv < H itself (otherwise the harness repeats k and v inside
-    what is timed). `biased`: it honours `mask.bias`. `rowwise`: rows of the output do not depend
-    on other queries, so that the definition may be run on some rows only.
+    required. What it takes: `grouped`, Hkv < H (otherwise the harness repeats k and v inside what
+    is timed); `biased`, `mask.bias`.
+
+    What it claims, and every case is probed for: `rowwise`, a row of the output depends on no
+    other query (so that the definition may be run on some rows only); `headwise`, heads do not
+    mix; `scaled`, q, k and `scale` enter as scale * q k^T alone; `permutation_equivariant`, with
+    neither mask nor bias, where a key or a query stands does not matter; `deterministic`, the same
+    values give the same output, to rounding. That the mask is honoured and that the sequences of
+    a batch do not mix holds for every variant, and is claimed by nobody.
     """
 
     name: ClassVar[str] = ""
@@ -48,6 +54,10 @@ class AttentionOp:
     grouped: ClassVar[bool] = False
     biased: ClassVar[bool] = False
     rowwise: ClassVar[bool] = True
+    headwise: ClassVar[bool] = True
+    scaled: ClassVar[bool] = True
+    permutation_equivariant: ClassVar[bool] = True
+    deterministic: ClassVar[bool] = True
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, *, mask: Mask, scale: float) -> Tensor:
         """The attention itself -> (B, H, Lq, Dv); differentiable where backward is claimed."""
