@@ -10,14 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from harness import variant
+from harness.execute.cost import beyond_limits
 from harness.execute.workers import Outcome, Workers
 from harness.records import CaseRecord, ControlRecord
-from harness.records.schema import Failure, Launch, NumericsResult, ProbeResult, Variant, Where
+from harness.records.schema import (
+    CostResult,
+    EnergyResult,
+    Failure,
+    Launch,
+    NumericsResult,
+    ProbeResult,
+    Variant,
+    Where,
+)
 from harness.suite import Block, Measure
 from harness.workload import Case
 
 CONTROL = "control"
 Record = CaseRecord | ControlRecord
+_SAMPLES = ("rounds_s", "warmup_s", "host_s", "throttled", "ceilings")
 
 
 @dataclass
@@ -33,16 +44,33 @@ class Entry:
     probe: ProbeResult | None = None
     numerics: NumericsResult | None = None
     launches: list[Launch] = field(default_factory=list)
+    energy: EnergyResult | None = None
 
     @property
     def runs(self) -> bool:
         """True while nothing has taken the case out."""
         return self.status == "ok"
 
+    @property
+    def cost(self) -> CostResult | None:
+        """What it costs at least; None where the survey could not tell."""
+        found = self.surveyed.get("cost")
+        return None if found is None else CostResult(**found)
+
     def out(self, status: str, reason: str, failure: Failure | None = None) -> None:
         """Take the case out of the block, with what is known of why."""
         self.status, self.reason, self.failure = status, reason, failure
-        self.launches = []
+        self.launches, self.energy = [], None
+
+    def judge_by_limits(self) -> None:
+        """Take the case out as `impossible`, its samples kept, where no machine can be as fast.
+
+        The block is not raced again: what was timed beside it is true. Where it is the baseline,
+        the others keep their latencies and have no ratio.
+        """
+        reason = beyond_limits(self.launches, self.cost)
+        if reason is not None:
+            self.status, self.reason, self.energy = "impossible", reason, None
 
 
 class BlockRun:
@@ -79,6 +107,8 @@ class BlockRun:
             file.unlink()
         for number in range(self._measure.launches):
             self._launch(number, budget_s / self._measure.launches)
+        for entry in self._running():
+            entry.judge_by_limits()
         return self._records()
 
     def _running(self) -> list[Entry]:
@@ -169,6 +199,7 @@ class BlockRun:
                 "budget_s": budget_s,
             },
             "seed": int(self._block.id, 16) + number,
+            "energy": number == self._measure.launches - 1,
         }
 
     def _blame(self, outcome: Outcome, named: dict[str, Entry]) -> None:
@@ -183,11 +214,13 @@ class BlockRun:
         for answer in answers:
             if "status" in answer:
                 continue
-            launch = Launch(**{key: answer[key] for key in ("rounds_s", "warmup_s", "host_s")})
+            launch = Launch(**{key: answer[key] for key in _SAMPLES if key in answer})
             if answer["name"] == CONTROL:
                 self._control.append(launch)
             else:
                 named[answer["name"]].launches.append(launch)
+                if answer.get("energy"):
+                    named[answer["name"]].energy = EnergyResult(**answer["energy"])
 
     def _records(self) -> list[Record]:
         records: list[Record] = [self._record(entry) for entry in self._entries]
@@ -212,6 +245,8 @@ class BlockRun:
             reason=entry.reason,
             # What the survey ruled out may be too large even for its mask to be built here.
             flops=None if "status" in entry.surveyed else entry.case.workload.flops(),
+            cost=entry.cost,
+            energy=entry.energy,
             probe=entry.probe,
             numerics=entry.numerics,
             launches=tuple(entry.launches),

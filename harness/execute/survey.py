@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.device import device_named
+from harness.execute.cost import cost_of
 from harness.execute.setting import build, load_variants
 from harness.measure.faults import reason_of, status_of
 from harness.variant import AttentionOp, definition_key, family_of
@@ -13,7 +14,7 @@ from harness.workload import Workload, usable_cpus
 
 
 def survey(payload: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
-    """For each case `{"variant", "workload"}`: its definition, and status and reason if it cannot.
+    """For each case `{"variant", "workload"}`: definition and cost; status, reason if it cannot.
 
     One process serves all cases, so that an optional package is imported once a run.
     """
@@ -31,7 +32,12 @@ def _surveyed(case: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:  # a variant's own code runs here
         status, reason = status_of(error), f"unsupported() raised {reason_of(error)}"
         found = {}
-    return found if reason is None else {**found, "status": status, "reason": reason}
+    if reason is not None:
+        return {**found, "status": status, "reason": reason}
+    try:
+        return {**found, "cost": cost_of(op, workload)}
+    except Exception as error:  # and here
+        return {**found, "status": "error", "reason": f"cost() failed: {reason_of(error)}"}
 
 
 def _hindrance(op: AttentionOp, workload: Workload) -> tuple[str, str | None]:
