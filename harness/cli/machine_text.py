@@ -97,20 +97,14 @@ def _numa(numa: Facts) -> str:
 
 
 def _memory(memory: Facts) -> str:
-    sizes = [
-        f"{size(memory[key])} {name}"
-        for name, key in (
-            ("", "total_bytes"),
-            ("available", "available_bytes"),
-            ("of swap", "swap_bytes"),
-            ("of it in use", "swap_used_bytes"),
-        )
-        if key in memory
-    ]
+    forms = (("total_bytes", "{}"), ("available_bytes", "{} available"))
+    swap = (("swap_bytes", "{} of swap"), ("swap_used_bytes", "{} of it in use"))
+    texts = [form.format(size(memory[name])) for name, form in forms if name in memory]
     if memory.get("swap_bytes") == 0:
-        sizes = [*sizes[:-2], "no swap"]
-    pages = _some(memory, huge_pages="transparent huge pages {}")
-    return ", ".join([*(text.strip() for text in sizes), *pages])
+        texts.append("no swap")
+    else:
+        texts += [form.format(size(memory[name])) for name, form in swap if name in memory]
+    return ", ".join([*texts, *_some(memory, huge_pages="transparent huge pages {}")])
 
 
 def _limits(limits: Facts) -> str:
