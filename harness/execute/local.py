@@ -17,6 +17,7 @@ from harness.execute.block import BlockRun, Record, described, failure_of, utc_n
 from harness.execute.workers import Workers, allocator
 from harness.machine import describe_machine, hazards, machine_slug
 from harness.records import SCHEMA, Store, controls, holds_run, read_manifest
+from harness.records.manifest import differences
 from harness.records.store import RECORDS
 from harness.suite import Block, Suite
 
@@ -159,24 +160,18 @@ def _open(store: Store, request: Request) -> dict[str, Any]:
             f"{store.folder}: already holds this run; add --resume to finish it, or name "
             "another --out"
         )
-    for key in ("sources", "machine_name", "versions"):
-        _same(store.folder, key, found[key], fresh[key])
+    _same(store.folder, found, fresh)
     return found
 
 
-def _same(folder: Path, key: str, found: Any, now: Any) -> None:
-    if found == now:
-        return
-    names = [str(found), str(now)]
-    if isinstance(found, dict) and isinstance(now, dict):
-        changed = sorted(name for name in found | now if found.get(name) != now.get(name))
-        names = [", ".join(changed)]
-    what = {
-        "sources": "the source of a variant has changed since",
-        "machine_name": "it was begun on another machine",
-        "versions": "the versions of packages have changed since",
-    }[key]
-    raise RunError(f"{folder}: cannot resume, {what}: {' -> '.join(names)}; start a new run")
+def _same(folder: Path, found: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise RunError where what the run was begun with is not what there is now."""
+    changed = differences(found, now, "resume")
+    if changed:
+        raise RunError(
+            f"{folder}: cannot resume, it was not begun with what there is now: "
+            f"{'; '.join(map(str, changed))}; start a new run"
+        )
 
 
 def _manifest(request: Request) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from harness.errors import RunError
+from harness.records.manifest import lacking
 from harness.records.schema import READABLE, SCHEMA, CaseRecord, ControlRecord
 
 MANIFEST, RECORDS, ASIDE = "manifest.json", "records.jsonl", "records.set-aside.jsonl"
@@ -116,6 +117,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise RunError(
             f"{path}: schema {found!r} is not {SCHEMA}; read it with the attnbench that wrote it"
         )
+    missing = [field.path for field in lacking(manifest, "load")]
+    if missing:
+        raise RunError(f"{path}: lacks {', '.join(missing)}; take the run from a copy")
     return manifest
 
 

@@ -156,7 +156,9 @@ def test_refusals_to_resume_leave_the_run_as_it_is(
             assert "another run is writing here" in refused("--resume")
         with (bench.folder / "faulty.py").open("a") as file:
             file.write("# changed\n")
-        assert "the source of a variant has changed since: faulty" in refused("--resume")
+        assert "begun with what there is now: the source of a variant: faulty" in refused(
+            "--resume"
+        )
         bench.suite("{sdpa: {backend: math}}", measure=MEASURE.replace("0.2", "0.3"))
         assert "holds another run (suite faults" in refused("--resume")
     finally:
