@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -17,8 +17,8 @@ def container_facts(tree: Tree) -> dict[str, Any]:
 
     periods, throttled_periods: how often the quota was in force, and was used up.
     """
-    groups = list(_groups(tree, "cpu"))
-    quotas = [quota for group in groups if (quota := _quota(tree, group)) is not None]
+    found = {group: _quota(tree, group) for group in _groups(tree, "cpu")}
+    quotas = {group: quota for group, quota in found.items() if quota is not None}
     memories = [
         limit
         for group in _groups(tree, "memory")
@@ -32,11 +32,11 @@ def container_facts(tree: Tree) -> dict[str, Any]:
         if (text := tree.text(group / name))
     ]
     limits = told(
-        cpus=min(quotas, default=None),
+        cpus=min(quotas.values(), default=None),
         memory_bytes=min(memories, default=None),
         cpuset=sets[0] if sets else None,
     )
-    return limits | (_throttling(tree, groups) if quotas else {})
+    return limits | _throttling(tree, quotas)
 
 
 def _groups(tree: Tree, controller: str) -> Iterator[PurePosixPath]:
@@ -69,13 +69,15 @@ def _quota(tree: Tree, group: PurePosixPath) -> float | None:
     return None
 
 
-def _throttling(tree: Tree, groups: list[PurePosixPath]) -> dict[str, Any]:
+def _throttling(tree: Tree, groups: Iterable[PurePosixPath]) -> dict[str, Any]:
+    """Of the group that was stopped most: each counts what its own quota did."""
+    counts = []
     for group in groups:
         words = (tree.text(group / "cpu.stat") or "").split()
         read = dict(zip(words[::2], words[1::2], strict=False))
         if "nr_throttled" in read:
-            return {
-                "periods": int(read.get("nr_periods", 0)),
-                "throttled_periods": int(read["nr_throttled"]),
-            }
-    return {}
+            counts.append((int(read["nr_throttled"]), int(read.get("nr_periods", 0))))
+    if not counts:
+        return {}
+    stopped, periods = max(counts)
+    return {"periods": periods, "throttled_periods": stopped}

@@ -64,7 +64,7 @@ def test_bare_metal(tmp_path: Path) -> None:
         "total_bytes": 1000 << 10,
         "available_bytes": 400 << 10,
         "swap_bytes": 256 << 20,
-        "swap_used_bytes": 128 << 20,
+        "swap_used_bytes": 192 << 20,
         "huge_pages": "always",
     }
     assert found["virtual"] == {"machine": False}

@@ -50,7 +50,7 @@ def intel(root: Path) -> Path:
     files: Files = {
         "proc/cpuinfo": cpuinfo("Intel(R) Xeon(R) Gold 6338", 8, "fpu sse2 avx512f ht", 2000.125),
         "proc/meminfo": "MemTotal: 1000 kB\nMemAvailable: 400 kB\n"
-        "SwapTotal: 262144 kB\nSwapFree: 131072 kB\nHugePages_Total: 3",
+        "SwapTotal: 262144 kB\nSwapFree: 65536 kB\nHugePages_Total: 3",
         "proc/loadavg": "3.50 2.25 1.00 4/512 4711",
         "proc/stat": "cpu 100 0 100 700 0 50 50 0 0 0\ncpu0 1 2 3 4",
         "proc/self/cgroup": "0::/user.slice",
@@ -94,12 +94,14 @@ def amd(root: Path) -> Path:
         f"{CPU}/online": "0-3",
         f"{CPU}/smt/active": "0",
         f"{CPU}/cpufreq/boost": "0",
-        f"{group}/cpu.stat": "nr_periods 9\nnr_throttled 9",
+        # Not of a quota: nothing limits the root here, whatever it counts.
+        f"{group}/cpu.stat": "nr_periods 9000\nnr_throttled 9000",
         f"{group}/pod/cpu.max": "150000 100000",
         f"{group}/pod/memory.max": "8589934592",
-        f"{group}/pod/box/cpu.max": "max 100000",
+        f"{group}/pod/cpu.stat": "usage_usec 5\nnr_periods 1000\nnr_throttled 250",
+        f"{group}/pod/box/cpu.max": "300000 100000",
         f"{group}/pod/box/memory.max": "max",
-        f"{group}/pod/box/cpu.stat": "usage_usec 5\nnr_periods 1000\nnr_throttled 250",
+        f"{group}/pod/box/cpu.stat": "usage_usec 5\nnr_periods 2000\nnr_throttled 0",
         f"{group}/pod/box/cpuset.cpus.effective": "0-3",
     }
     for cpu in range(4):
