@@ -20,6 +20,7 @@ from harness.records.schema import (
     Launch,
     NumericsResult,
     ProbeResult,
+    SemanticsResult,
     Variant,
     Where,
 )
@@ -43,6 +44,7 @@ class Entry:
     own: dict[str, float] = field(default_factory=dict)
     probe: ProbeResult | None = None
     numerics: NumericsResult | None = None
+    semantics: SemanticsResult | None = None
     launches: list[Launch] = field(default_factory=list)
     energy: EnergyResult | None = None
 
@@ -143,8 +145,12 @@ class BlockRun:
         against = "itself" if entry.surveyed["own"] else "definition"
         entry.probe = ProbeResult(**found["probe"])
         entry.numerics = NumericsResult(**found["numerics"], checked_against=against)
+        if found.get("semantics") is not None:
+            entry.semantics = SemanticsResult(**found["semantics"])
         if entry.numerics.wrong is not None:
             entry.out("incorrect", entry.numerics.wrong)
+        elif entry.semantics is not None and entry.semantics.wrong is not None:
+            entry.out("incorrect", entry.semantics.wrong)
         elif found["fallback"] is not None:
             entry.out("fallback", found["fallback"])
 
@@ -249,6 +255,7 @@ class BlockRun:
             energy=entry.energy,
             probe=entry.probe,
             numerics=entry.numerics,
+            semantics=entry.semantics,
             launches=tuple(entry.launches),
             failure=entry.failure,
             ended_utc=utc_now(),

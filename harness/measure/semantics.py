@@ -39,11 +39,6 @@ class Semantics:
         elif name not in self.broken and name not in self.held:
             self.held.append(name)
 
-    @property
-    def wrong(self) -> str | None:
-        """All that is broken, as the reason of a record."""
-        return "; ".join(f"{name}: {reason}" for name, reason in self.broken.items()) or None
-
 
 @dataclass(frozen=True)
 class Probed:
@@ -67,20 +62,16 @@ def probe_semantics(probed: Probed, second: Produced, drew: str | None) -> Seman
     second: of another call on the same values, made under generators that were seeded anew; drew:
     what is said of it if it drew from them. The values in the buffers are changed, and put back.
     """
-    found = Semantics()
-    steady = _judge_repetition(probed, second, drew, found)
-    unsteady = None if steady else "the same values do not give the same output"
-    call = probed.call
+    found, call = Semantics(), probed.call
+    if not _judge_repetition(probed, second, drew, found):
+        reason = "the same values do not give the same output"
+        found.not_probed |= dict.fromkeys((*CHANGES, "freshness"), reason)
+        return found
     planner = Perturbations(call.op, call.workload, probed.truth.rows, probed.inputs[0])
-    names = []
-    for name in CHANGES:
-        reason = unsteady or hindrance(call, planner, name)
-        if reason is None:
-            names.append(name)
-        else:
-            found.not_probed[name] = reason
-    _Perturbed(probed, planner, found).run(names)
-    probed.call.buffers.write(probed.inputs)
+    hindrances = {name: hindrance(call, planner, name) for name in CHANGES}
+    found.not_probed |= {name: reason for name, reason in hindrances.items() if reason is not None}
+    _Perturbed(probed, planner, found).run([name for name in CHANGES if hindrances[name] is None])
+    call.buffers.write(probed.inputs)
     return found
 
 

@@ -82,6 +82,11 @@ class SemanticsResult(_Part):
     broken: dict[str, str] = Field(default_factory=dict)
     not_probed: dict[str, str] = Field(default_factory=dict)
 
+    @property
+    def wrong(self) -> str | None:
+        """What is broken, as the reason of a record; None where nothing is."""
+        return "; ".join(f"{name}: {how}" for name, how in self.broken.items()) or None
+
 
 class CostResult(_Part):
     """What one call costs at least: executed FLOPs, compulsory bytes; and claimed exponents.
