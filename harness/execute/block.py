@@ -17,6 +17,7 @@ from harness.records.schema import (
     CostResult,
     EnergyResult,
     Failure,
+    GateResult,
     Launch,
     NumericsResult,
     ProbeResult,
@@ -45,6 +46,7 @@ class Entry:
     probe: ProbeResult | None = None
     numerics: NumericsResult | None = None
     semantics: SemanticsResult | None = None
+    gate: GateResult | None = None
     launches: list[Launch] = field(default_factory=list)
     energy: EnergyResult | None = None
 
@@ -96,6 +98,15 @@ class BlockRun:
 
     def run(self, budget_s: float) -> list[Record]:
         """Everything the block has to say: a record a case, and the control's."""
+        self.examine()
+        for number in range(self._measure.launches):
+            self._launch(number, budget_s / self._measure.launches)
+        for entry in self._running():
+            entry.judge_by_limits()
+        return self._records()
+
+    def examine(self) -> list[Entry]:
+        """Each case before it is timed: what rules it out, its truth, its probe."""
         for entry in self._entries:
             if "status" in entry.surveyed:
                 found = entry.surveyed
@@ -107,11 +118,7 @@ class BlockRun:
             self._probe(entry, folder)
         for file in folder.iterdir():
             file.unlink()
-        for number in range(self._measure.launches):
-            self._launch(number, budget_s / self._measure.launches)
-        for entry in self._running():
-            entry.judge_by_limits()
-        return self._records()
+        return self._entries
 
     def _running(self) -> list[Entry]:
         return [entry for entry in self._entries if entry.runs]
@@ -129,7 +136,8 @@ class BlockRun:
                 known[key] = self._ask("truth", {"variant": described(entry.case), "path": path})
             outcome = known[key]
             if outcome.answered:
-                entry.own = outcome.result
+                entry.own = outcome.result["own"]
+                entry.gate = GateResult(**outcome.result["gate"])
             else:
                 reason = f"its definition: {outcome.reason(self._measure.timeout_s)}"
                 entry.out(outcome.status(), reason, failure_of("truth", outcome))
@@ -256,6 +264,7 @@ class BlockRun:
             probe=entry.probe,
             numerics=entry.numerics,
             semantics=entry.semantics,
+            gate=entry.gate,
             launches=tuple(entry.launches),
             failure=entry.failure,
             ended_utc=utc_now(),

@@ -119,7 +119,7 @@ class Control:
             path = self._workers.scratch / f"control-{key}"
             path.mkdir(exist_ok=True)
             asked = {"variant": _described(trial), "path": str(path / "truth.pt")}
-            self._own[key] = self._ask("truth", trial, asked).result
+            self._own[key] = self._ask("truth", trial, asked).result["own"]
             for file in path.iterdir():
                 file.unlink()
         return self._own[key]

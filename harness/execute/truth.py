@@ -1,4 +1,4 @@
-"""The truth of a block for one definition, kept on disk for the probes of the block."""
+"""The truth of a block for one definition, kept on disk for its probes; the gate, tested."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ import torch
 
 from harness.execute.setting import build, load_variants, start_device
 from harness.execute.worker import Running
-from harness.measure.truth import save, softmax_rows, truth_of
+from harness.measure.truth import ask, save, softmax_rows, truth_for
+from harness.measure.vacuity import gate_of
 from harness.workload import Workload
 
 
-def truth(payload: dict[str, Any], folder: Path) -> dict[str, float]:
-    """Compute and save the truth of `{"variant", "workload", "path"}`; return its own error."""
-    Running(folder)(0)
+def truth(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Compute and save the truth of `{"variant", "workload", "path"}`.
+
+    Answers `{"own", "gate"}`: the definition's own error, and what the gate catches.
+    """
+    running = Running(folder)
+    running(0)
     load_variants(payload["files"])
     workload = Workload.model_validate(payload["workload"])
     start_device(workload)
@@ -25,6 +30,9 @@ def truth(payload: dict[str, Any], folder: Path) -> dict[str, float]:
     if not kept.exists():
         torch.save(softmax_rows(workload, op.rowwise), kept)
     softmax = torch.load(kept, weights_only=True)
-    found = truth_of(op.definition, workload, softmax, rowwise=op.rowwise)
+    asked = ask(workload, rowwise=op.rowwise)
+    found = truth_for(op.definition, asked, softmax)
     save(found, Path(payload["path"]))
-    return dataclasses.asdict(found.own)
+    running(0)  # a heartbeat of its own, so that truth and mutants both have their time
+    gate = gate_of(op.definition, asked, found)
+    return {"own": dataclasses.asdict(found.own), "gate": dataclasses.asdict(gate)}

@@ -6,24 +6,36 @@ import torch
 from torch import Tensor
 
 
-def judged_norm(tensor: Tensor, judged: Tensor) -> float:
-    """Frobenius norm over the judged rows; what stands in the others may be anything."""
-    return float(torch.where(judged, tensor.double(), 0.0).square().sum().sqrt())
+def row_distances(found: Tensor, expected: Tensor) -> Tensor:
+    """(B, H, R) Euclidean distance of each row from the expected one, in float64."""
+    distances: Tensor = torch.linalg.vector_norm(found - expected.double(), dim=-1)
+    return distances
+
+
+def row_norms(tensor: Tensor) -> Tensor:
+    """(B, H, R) Euclidean norm of each row, in float64."""
+    norms: Tensor = torch.linalg.vector_norm(tensor, dim=-1, dtype=torch.float64)
+    return norms
+
+
+def over_rows(rows: Tensor, judged: Tensor) -> float:
+    """Norm of a (B, H, R) norm over the judged rows; what stands in the others may be anything."""
+    return float(torch.where(judged[..., 0], rows, 0.0).square().sum().sqrt())
 
 
 def relative_error(found: Tensor, expected: Tensor, judged: Tensor) -> float:
     """|found - expected| / |expected| over the judged rows; the plain distance where that is 0."""
-    norm = judged_norm(expected, judged)
-    distance = judged_norm(found.double() - expected, judged)
+    norm = over_rows(row_norms(expected), judged)
+    distance = over_rows(row_distances(found, expected), judged)
     return distance / norm if norm > 0 else distance
 
 
 def row_errors(found: Tensor, expected: Tensor, judged: Tensor) -> Tensor:
     """(B, H, R) relative error of each judged row; 0 at rows that are 0 or not judged."""
-    distance = (found.double() - expected).square().sum(-1).sqrt()
-    norms = expected.square().sum(-1).sqrt()
+    norms = row_norms(expected)
     seen = (norms > 0) & judged[..., 0]
-    return torch.where(seen, distance / norms.clamp(min=1e-300), 0.0)
+    distances = row_distances(found, expected)
+    return torch.where(seen, distances / norms.clamp(min=1e-300), 0.0)
 
 
 def gradient_error(found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> float:

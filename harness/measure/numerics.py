@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from harness.measure.calls import Produced
-from harness.measure.norms import gradient_error, judged_norm, relative_error
+from harness.measure.norms import (
+    gradient_error,
+    over_rows,
+    relative_error,
+    row_distances,
+    row_norms,
+)
 from harness.measure.truth import OwnError, Truth
 from harness.workload import Workload
 
@@ -65,7 +71,7 @@ def judge(produced: Produced, truth: Truth, workload: Workload) -> Numerics:
 def row_limit(expected: Tensor, own: OwnError, workload: Workload) -> Tensor:
     """(B, H, R) how far a row may lie from the expected one."""
     eps, accumulator = _epsilons(workload)
-    norms = expected.square().sum(-1).sqrt()
+    norms = row_norms(expected)
     spread = own.largest_v * workload.v_head_dim**0.5
     limit: Tensor = (2 * _finite(own.row) + 4 * eps) * norms + 4 * accumulator * spread
     return limit
@@ -73,7 +79,7 @@ def row_limit(expected: Tensor, own: OwnError, workload: Workload) -> Tensor:
 
 def row_fault(found: Tensor, expected: Tensor, judged: Tensor, limit: Tensor) -> str | None:
     """Where a row first lies further off than its limit, as a reader would look it up."""
-    distance = (found.double() - expected).square().sum(-1).sqrt()
+    distance = row_distances(found, expected)
     broken = (~(distance <= limit) & judged[..., 0]).nonzero()
     if not len(broken):
         return None
@@ -84,7 +90,7 @@ def row_fault(found: Tensor, expected: Tensor, judged: Tensor, limit: Tensor) ->
 
 def _bound(truth: Truth, workload: Workload) -> float:
     rows = truth.judged.expand(*truth.output.shape[:3], 1).sum()
-    norm = judged_norm(truth.output, truth.judged)
+    norm = over_rows(row_norms(truth.output), truth.judged)
     row_norm = norm / max(1.0, math.sqrt(int(rows)))
     eps, accumulator = _epsilons(workload)
     spread = truth.own.largest_v * workload.v_head_dim**0.5
@@ -120,10 +126,11 @@ def shape_fault(produced: Produced, workload: Workload) -> str | None:
 
 def _not_finite(produced: Produced, workload: Workload) -> str | None:
     assert produced.output is not None
-    judged = workload.build_mask(produced.output.device).judged[:, None, :, None]
-    broken = (~produced.output.isfinite() & judged).nonzero()
-    if len(broken):
-        b, h, r, _ = (int(index) for index in broken[0])
+    broken = ~produced.output.isfinite()
+    if bool(broken.any()):
+        broken &= workload.build_mask(produced.output.device).judged[:, None, :, None]
+    if bool(broken.any()):
+        b, h, r, _ = (int(index) for index in broken.nonzero()[0])
         return f"output is not finite, first at batch {b}, head {h}, row {r}"
     for name, gradient in zip(("q", "k", "v"), produced.gradients, strict=False):
         if not bool(gradient.isfinite().all()):

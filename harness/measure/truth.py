@@ -73,8 +73,8 @@ def judged_rows(workload: Workload, rowwise: bool) -> Tensor:
 
 def softmax_rows(workload: Workload, rowwise: bool = True, draw: int = 0) -> Tensor:
     """Softmax attention in float64 on the judged rows: what the deviation is measured from."""
-    mask = workload.build_mask().take(judged_rows(workload, rowwise))
-    asked = Asked(workload, mask, make_inputs(workload, draw), None, True)
+    asked = ask(workload, rowwise=rowwise, draw=draw)
+    asked = dataclasses.replace(asked, upstream=None, rowwise=True)
     return run_definition(softmax_attention, asked, torch.float64)[0]
 
 
@@ -82,18 +82,16 @@ def truth_of(
     definition: Definition, workload: Workload, softmax: Tensor, *, rowwise: bool, draw: int = 0
 ) -> Truth:
     """Run a definition in float64 and in the case's dtype on the seeded inputs of a workload."""
-    rows = judged_rows(workload, rowwise)
-    mask = workload.build_mask().take(rows)
-    inputs = make_inputs(workload, draw)
-    upstream = None
-    if workload.has_gradients:
-        upstream = make_output_gradient(workload, rows, draw)[:, :, rows.to(workload.device)]
-    asked = Asked(workload, mask, inputs, upstream, rowwise)
+    return truth_for(definition, ask(workload, rowwise=rowwise, draw=draw), softmax)
+
+
+def truth_for(definition: Definition, asked: Asked, softmax: Tensor) -> Truth:
+    """Run a definition in float64 and in the case's dtype on what it is asked."""
     exact, gradients = run_definition(definition, asked, torch.float64)
-    own, own_gradients = run_definition(definition, asked, workload.torch_dtype)
-    judged = mask.judged[:, None, :, None]
+    own, own_gradients = run_definition(definition, asked, asked.workload.torch_dtype)
+    judged = asked.mask.judged[:, None, :, None]
     return Truth(
-        rows=rows,
+        rows=asked.mask.rows.cpu(),
         judged=judged,
         output=exact,
         gradients=gradients,
@@ -102,7 +100,7 @@ def truth_of(
             tensor=relative_error(own, exact, judged),
             row=float(row_errors(own, exact, judged).max()),
             gradient=gradient_error(own_gradients, gradients),
-            largest_v=float(inputs[2].abs().max()),
+            largest_v=float(asked.inputs[2].abs().max()),
         ),
     )
 
@@ -132,6 +130,18 @@ class Asked:
         """Rows that are run at once."""
         per_row = self.workload.batch * self.workload.heads * self.workload.kv_len
         return max(1, CHUNK_SCORES // per_row) if self.rowwise else len(self.mask.rows)
+
+
+def ask(workload: Workload, *, rowwise: bool, draw: int = 0) -> Asked:
+    """The seeded inputs of a workload and the rows it is judged on, for a definition to answer."""
+    rows = judged_rows(workload, rowwise)
+    mask = workload.build_mask()
+    if workload.bias == "random":
+        _ = mask.bias  # drawn whole, once for all chunks of rows
+    upstream = None
+    if workload.has_gradients:
+        upstream = make_output_gradient(workload, rows, draw)[:, :, rows.to(workload.device)]
+    return Asked(workload, mask.take(rows), make_inputs(workload, draw), upstream, rowwise)
 
 
 def run_definition(

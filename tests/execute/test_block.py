@@ -19,6 +19,7 @@ from tests.execute.asking import Pretended
 
 Answer = Callable[[str, dict[str, Any]], Outcome]
 OWN = {"tensor": 1e-7, "row": 1e-7, "gradient": 1e-7, "largest_v": 3.0}
+GATE = {"killed": ["zeros"], "survived": ["scale_off"], "not_applicable": {"nan_row": "why"}}
 PROBE = {
     "probe": {"prepare_s": 0.1, "first_call_s": 0.2, "peak_bytes": 9, "output_bytes": 4},
     "numerics": {"error": 1e-7, "error_bound": 1e-6, "rows": 16, "wrong": None},
@@ -31,7 +32,7 @@ NAMES = ("softmax", "sdpa", "polynomial(degree=2)", "polynomial(degree=1)")
 def well(task: str, payload: dict[str, Any]) -> Outcome:
     """Every task answers as it would for right variants."""
     if task == "truth":
-        return Outcome(result=OWN)
+        return Outcome(result={"own": OWN, "gate": GATE})
     if task == "probe":
         return Outcome(result=PROBE)
     return Outcome(result=[{"name": one["name"], **SAMPLES} for one in payload["entrants"]])
@@ -80,6 +81,8 @@ def test_a_truth_is_found_once_for_each_definition(block: Block, tmp_path: Path)
     against = {name: found[name].numerics.checked_against for name in NAMES}
     assert against == dict(zip(NAMES, ["definition"] * 3 + ["itself"], strict=True))
     assert len(found["control"].launches) == 2
+    assert all(found[name].gate.survived == ("scale_off",) for name in NAMES)
+    assert all(found[name].gate.vacuous for name in NAMES)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +186,7 @@ def test_a_definition_that_fails_takes_out_who_shares_it(block: Block, tmp_path:
         assert found[name].reason.startswith("its definition: gave no answer within 7 s")
         assert found[name].failure.where == "truth"
     assert found["polynomial(degree=1)"].status == "ok"
+    assert (found["sdpa"].gate, found["polynomial(degree=1)"].gate.killed) == (None, ("zeros",))
     assert races(workers)[0]["has_baseline"] is False
 
 
@@ -200,6 +204,7 @@ def test_wrong_and_fallen_back_cases_are_not_raced(block: Block, tmp_path: Path)
     told = {name: (found[name].status, found[name].reason) for name in NAMES}
     assert told["sdpa"] == ("fallback", "asked for flash")
     assert told["polynomial(degree=1)"] == ("incorrect", "off")
+    assert found["polynomial(degree=1)"].gate.killed == ("zeros",)
     names = {entrant["name"] for payload in races(workers) for entrant in payload["entrants"]}
     assert names == {"softmax", "control", "polynomial(degree=2)"}
 

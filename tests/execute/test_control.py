@@ -81,7 +81,7 @@ def _pretended(folder: Path, ratio: float, medians: tuple[float, float]) -> Pret
     def answer(task: str, payload: dict[str, Any]) -> Outcome:
         if task == "truth":
             Path(payload["path"]).write_text("a truth")
-            return Outcome(result={"output": 0.5}, task_s=9.0)
+            return Outcome(result={"own": {"output": 0.5}}, task_s=9.0)
         if task == "sequential":
             first, second = medians
             found = {"first_s": first, "second_s": second, "spent_s": 4.0}
@@ -178,7 +178,7 @@ def test_a_kernel_that_dies_is_an_error_with_its_reason(suite: Suite, tmp_path: 
 def test_a_kernel_that_fails_while_it_is_timed_is_an_error(suite: Suite, tmp_path: Path) -> None:
     def answer(task: str, payload: dict[str, Any]) -> Outcome:
         if task == "truth":
-            return Outcome(result={"output": 0.5})
+            return Outcome(result={"own": {"output": 0.5}})
         return Outcome(result=[{"name": "kernel", "status": "incorrect", "reason": "wrong"}])
 
     with pytest.raises(RunError, match=r"^control: incorrect: wrong$"):
