@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from harness.device.protocol import Clocks, Profile, Timing
+from harness.device.protocol import Clocks, EnergyCounter, Profile, Timing
+from harness.device.rapl import rapl
 
 # Views and bookkeeping: they move no data, so they say nothing about what ran.
 NO_WORK = frozenset(
@@ -97,6 +98,16 @@ class CpuDevice:
             path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
             return Clocks(frequency_mhz=int(path.read_text()) / 1000)
         return Clocks()
+
+    def energy_counter(self) -> EnergyCounter | None:
+        """RAPL's counter of the packages, whoever uses them."""
+        found = rapl()
+        return None if isinstance(found, str) else found
+
+    def energy_reason(self) -> str | None:
+        """No counter, or one for root only."""
+        found = rapl()
+        return found if isinstance(found, str) else None
 
 
 def _events(run: Any) -> list[Any]:

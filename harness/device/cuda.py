@@ -16,8 +16,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from harness.device.cpu import NO_WORK
-from harness.device.nvml import Nvml
-from harness.device.protocol import Clocks, Profile, Timing
+from harness.device.nvml import Nvml, NvmlEnergy
+from harness.device.protocol import Clocks, EnergyCounter, Profile, Timing
 
 # torch types these in part only, and differently from build to build.
 _cuda: Any = torch.cuda
@@ -150,6 +150,20 @@ class CudaDevice:
         """Clock of the multiprocessors and why it is held back; nothing where NVML is absent."""
         nvml = self._nvml
         return Clocks(nvml.clock_mhz(), nvml.throttled()) if nvml else Clocks()
+
+    def energy_counter(self) -> EnergyCounter | None:
+        """NVML's counter of the whole board, from Volta on."""
+        nvml = self._nvml
+        known = nvml is not None and nvml.energy_joules() is not None
+        return NvmlEnergy(nvml) if nvml is not None and known else None
+
+    def energy_reason(self) -> str | None:
+        """No NVML, or a GPU without a counter."""
+        if self._nvml is None:
+            return "NVML does not open, so nothing counts the GPU's energy; install its driver"
+        if self._nvml.energy_joules() is None:
+            return "NVML counts no energy of this GPU: it is older than Volta, or a virtual one"
+        return None
 
     @cached_property
     def _events(self) -> tuple[torch.cuda.Event, torch.cuda.Event]:

@@ -82,11 +82,17 @@ class Nvml:
         value = ctypes.c_uint()
         return value.value if self._ask("nvmlDeviceGetMaxClockInfo", value, _SM_CLOCK) else None
 
-    def throttled(self) -> tuple[str, ...]:
-        """Why the clock is held back now."""
+    def throttled(self) -> tuple[str, ...] | None:
+        """Why the clock is held back now; () when it is not."""
         value = ctypes.c_ulonglong()
         told = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", value)
-        return throttle_reasons(value.value) if told else ()
+        return throttle_reasons(value.value) if told else None
+
+    def energy_joules(self) -> float | None:
+        """Energy that the board has used since the driver was loaded, in joules."""
+        value = ctypes.c_ulonglong()
+        told = self._ask("nvmlDeviceGetTotalEnergyConsumption", value)
+        return value.value / 1000 if told else None
 
     def clock_is_set(self) -> bool | None:
         """True when a setting holds the clock, as locked or application clocks do."""
@@ -153,6 +159,23 @@ class Nvml:
             called = getattr(self._library, function)
             return bool(called(self._handle, *passed, ctypes.byref(answer)) == 0)
         return False
+
+
+class NvmlEnergy:
+    """NVML's energy counter; it counts millijoules and is brought up to date every 20-100 ms."""
+
+    name = "NVML total energy"
+    unit_joules = 1e-3
+
+    def __init__(self, nvml: Nvml) -> None:
+        self._nvml = nvml
+
+    def joules(self) -> float:
+        """Joules since the driver was loaded; raises OSError when NVML no longer tells."""
+        found = self._nvml.energy_joules()
+        if found is None:
+            raise OSError("NVML no longer tells the energy of the GPU")
+        return found
 
 
 def _load() -> Any:

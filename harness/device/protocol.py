@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 
@@ -27,10 +27,20 @@ class Profile:
 
 @dataclass(frozen=True)
 class Clocks:
-    """Clocks of a device: its frequency in MHz and why it is held back, where it tells."""
+    """Clocks of a device: its frequency in MHz and why it is held back; None where none tells."""
 
     frequency_mhz: float | None = None
-    throttled: tuple[str, ...] = field(default=())
+    throttled: tuple[str, ...] | None = None
+
+
+class EnergyCounter(Protocol):
+    """Counts the energy that a device uses, in steps of its own; `unit_joules` is the least."""
+
+    name: str
+    unit_joules: float
+
+    def joules(self) -> float:
+        """Joules from some moment on; raises OSError where the device no longer tells."""
 
 
 class Device(Protocol):
@@ -64,3 +74,9 @@ class Device(Protocol):
 
     def clocks(self) -> Clocks:
         """Frequency and throttling now."""
+
+    def energy_counter(self) -> EnergyCounter | None:
+        """What counts the device's energy; None where nothing does, as `energy_reason` says."""
+
+    def energy_reason(self) -> str | None:
+        """Why energy cannot be measured here and what to do; None where it can."""

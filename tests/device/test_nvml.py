@@ -108,7 +108,8 @@ def test_readings(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_refusal_is_no_reading() -> None:
     gpu = Nvml(FakeLibrary(status=3), ctypes.c_void_p())
     assert gpu.clock_mhz() is None
-    assert gpu.throttled() == ()
+    assert gpu.throttled() is None
+    assert gpu.energy_joules() is None
     assert gpu.free_bytes() is None
     assert gpu.driver() is None
     assert gpu.power_watts() is None
@@ -138,9 +139,42 @@ def test_without_a_library_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(nvml, "_LIBRARIES", ("no-such-library.so.1",))
     assert Nvml.open() is None
     assert CudaDevice().clocks() == Clocks()
+    assert CudaDevice().energy_counter() is None
+    assert "NVML does not open" in str(CudaDevice().energy_reason())
 
 
 def test_clocks_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nvml, "_load", FakeLibrary)
     clocks = CudaDevice().clocks()
     assert clocks == Clocks(1980, ("power cap", "hardware thermal slowdown"))
+
+
+class Counting(FakeLibrary):
+    """A library of a GPU that counts its energy."""
+
+    energy_mj = 5_000
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: Any, answer: Any) -> int:  # noqa: N802
+        answer._obj.value = self.energy_mj
+        return self.status
+
+
+def test_energy_is_in_joules_from_one_reading_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Counting()
+    monkeypatch.setattr(nvml, "_load", lambda: library)
+    device = CudaDevice()
+    counter = device.energy_counter()
+    assert counter is not None
+    assert device.energy_reason() is None
+    before = counter.joules()
+    library.energy_mj += 1_250
+    assert counter.joules() - before == 1.25
+    library.status = 15
+    with pytest.raises(OSError, match="no longer tells"):
+        counter.joules()
+
+
+def test_a_gpu_that_counts_no_energy_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvml, "_load", FakeLibrary)
+    assert CudaDevice().energy_counter() is None
+    assert "older than Volta" in str(CudaDevice().energy_reason())
