@@ -60,7 +60,7 @@ def gpu_state() -> dict[str, Any]:
     return told(
         clock_mhz=nvml.clock_mhz(),
         clock_is_set=nvml.clock_is_set(),
-        throttled=list(nvml.throttled()),
+        throttled=list(nvml.throttled() or ()),
         power_watts=nvml.power_watts(),
         power_limit_watts=nvml.power_limit_watts(),
         power_default_watts=nvml.power_default_watts(),
