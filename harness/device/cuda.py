@@ -7,9 +7,9 @@ Nothing here touches CUDA before a method is called, and `unavailable`, `availab
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable
 from functools import cached_property
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -23,6 +23,8 @@ from harness.device.protocol import Clocks, EnergyCounter, Profile, Timing
 _cuda: Any = torch.cuda
 _cudnn: Any = torch.backends.cudnn
 _bindings: Any = torch._C
+# Bound before any variant is loaded: one may replace torch.cuda.synchronize.
+_synchronize = torch.cuda.synchronize
 
 # A host that wakes late looks like work on another stream; a hiccup is shorter than this.
 _SIDE_STREAM_S = 20e-6
@@ -89,11 +91,11 @@ class CudaDevice:
         # autograd; taken now, it is no part of the first case's peak.
         weight = torch.ones((16, 16), device="cuda", requires_grad=True)
         (weight @ weight).sum().backward()  # type: ignore[no-untyped-call]
-        _cuda.synchronize()
+        _synchronize()
 
     def synchronize(self) -> None:
         """Wait for every stream of the device."""
-        _cuda.synchronize()
+        _synchronize()
 
     def flush_cache(self) -> None:
         """Write a buffer of twice the L2 cache, unless the cache is to be warm."""
@@ -107,22 +109,25 @@ class CudaDevice:
         the submission of short calls, and would let work on another stream start before it.
         Device time therefore holds gaps in the submission; `host_s` beside it shows them.
         """
+        # Names that a call cannot reach, whatever it replaces.
+        clock, synchronize = perf_counter, _synchronize
         start, stop = self._events
+        record_stop, wait_for_stop, elapsed = stop.record, stop.synchronize, start.elapsed_time
         self.flush_cache()
-        _cuda.synchronize()
+        synchronize()
         stream = _cuda.current_stream()
         start.record(stream)
-        begin = time.perf_counter()
+        begin = clock()
         result = call()
-        submitted = time.perf_counter()
-        stop.record(stream)
-        stop.synchronize()
-        joined = time.perf_counter()
-        _cuda.synchronize()
-        drained = time.perf_counter()
-        _cuda.synchronize()
-        idle = time.perf_counter() - drained
-        seconds = start.elapsed_time(stop) / 1e3
+        submitted = clock()
+        record_stop(stream)
+        wait_for_stop()
+        joined = clock()
+        synchronize()
+        drained = clock()
+        synchronize()
+        idle = clock() - drained
+        seconds = elapsed(stop) / 1e3
         # The events see their own stream only. Work that another stream still did once the last
         # event had passed makes the wait for the whole device longer than one for an idle device
         # (the second synchronise): then only the host's clock saw the whole call.
@@ -135,14 +140,14 @@ class CudaDevice:
         activities = [ProfilerActivity.CPU, ProfilerActivity.CUDA]
         if not self._profiler_is_warm:
             with profile(activities=activities):
-                _cuda.synchronize()
+                _synchronize()
             self._profiler_is_warm = True
-        _cuda.synchronize()
+        _synchronize()
         _cuda.reset_peak_memory_stats()
         before = _cuda.memory_allocated()
         with profile(activities=activities) as run:
             result = call()
-            _cuda.synchronize()
+            _synchronize()
         peak = _cuda.max_memory_allocated() - before
         return Profile(result, peak, _kernels(run.profiler.kineto_results.events()))
 

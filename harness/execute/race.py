@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from harness.device import Device
-from harness.execute.setting import build, load_variants, start_device
+from harness.execute.checker import Checker, Pool
+from harness.execute.setting import Loaded, build, load_variants, start_device
 from harness.execute.slowed import slow_down
 from harness.execute.worker import Running
-from harness.inputs import make_inputs, make_output_gradient
-from harness.measure.calls import Buffers, Produced, make_buffers, once, prepare
+from harness.mask import Mask
+from harness.measure.calls import Call, once, prepare
 from harness.measure.faults import reason_of, status_of
-from harness.measure.kernels import allow_compilations
+from harness.measure.kernels import allow_compilations, compiled_frames, compiled_nothing
 from harness.measure.latency import Entrant, Race, Rules
-from harness.measure.numerics import row_fault, row_limit, shape_fault
-from harness.measure.truth import Asked, OwnError, run_definition
-from harness.variant import AttentionOp, definition_key
+from harness.measure.timed import Inspector
 from harness.workload import Workload
-
-CHECKED_ROWS = 8
-MOST_DRAWS = 8
-POOL_BYTES = 64 << 20
-SLACK = 2.0
-"""A timed output is held to twice the bound of the probe: its values are new, its rows few."""
 
 
 def race(payload: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
@@ -38,18 +29,29 @@ def race(payload: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     that share.
     """
     running = Running(folder)
-    load_variants(payload["files"])
     workload = Workload.model_validate(payload["workload"])
     device = start_device(workload)
     allow_compilations(len(payload["entrants"]))
-    pool = _Pool(workload)
-    entrants = _prepared(payload, workload, device, pool, running)
+    loaded = load_variants(payload["files"])
+    pool = Pool(workload)
+    inspector = Inspector(
+        value=Checker(pool, payload["entrants"]),
+        written=pool.written,
+        inputs=pool.held(),
+        settings=loaded.settings,
+    )
+    start = _Start(workload, device, workload.build_mask(), pool, loaded, inspector)
+    entrants = []
+    for index, described in enumerate(payload["entrants"]):
+        running(index)
+        entrants.append(start.entrant(described))
+    running(-1)
     Race(
         entrants=entrants,
         device=device,
         rules=Rules(**payload["rules"]),
         refill=pool.refill,
-        check=_Checker(pool, payload["entrants"]),
+        inspector=inspector,
         running=running,
         has_baseline=payload["has_baseline"],
         controls=frozenset(payload["controls"]),
@@ -59,99 +61,51 @@ def race(payload: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     return [_answer(entrant) for entrant in entrants]
 
 
-def _prepared(
-    payload: dict[str, Any], workload: Workload, device: Device, pool: _Pool, running: Running
-) -> list[Entrant]:
-    mask = workload.build_mask()
-    entrants = []
-    for index, described in enumerate(payload["entrants"]):
-        running(index)
-        op = build(described["variant"])
+@dataclass(frozen=True)
+class _Start:
+    """What entrants are made ready with: prepared, and called once."""
+
+    workload: Workload
+    device: Device
+    mask: Mask
+    pool: Pool
+    loaded: Loaded
+    inspector: Inspector
+
+    def entrant(self, described: Mapping[str, Any]) -> Entrant:
+        """One that may race, or its fault."""
         entrant = Entrant(described["name"], None)  # type: ignore[arg-type]
+        changed = self.loaded.changes.get(described["variant"]["name"])
+        if changed is not None:
+            entrant.fault = ("error", changed)
+            return entrant
         try:
-            entrant.call = prepare(op, workload, mask, pool.buffers)
-            if "slowed" in described:
-                slow_down(entrant.call, described["slowed"], device)
-            once(entrant.call, device)
+            frames = compiled_frames()
+            entrant.call = self._called_once(described)
+            entrant.fault = self.inspector.process(searched=True)
+            if self.workload.compile and entrant.fault is None:
+                eager = compiled_nothing(frames, _again(entrant.call))
+                entrant.fault = None if eager is None else ("fallback", eager)
         except Exception as error:  # a variant that raises costs only itself
             entrant.fault = (status_of(error), reason_of(error))
-        entrants.append(entrant)
-    running(-1)
-    return entrants
+            self.inspector.process(searched=True)
+        return entrant
+
+    def _called_once(self, described: Mapping[str, Any]) -> Call:
+        self.pool.refill(self.pool.draws - 1)
+        call = prepare(build(described["variant"]), self.workload, self.mask, self.pool.buffers)
+        if "slowed" in described:
+            slow_down(call, described["slowed"], self.device)
+        once(call, self.device)
+        return call
 
 
-class _Pool:
-    """Draws of the inputs, none of them the probe's, and the buffers they are copied into."""
+def _again(call: Call) -> Callable[[], None]:
+    def again() -> None:
+        call.before()
+        call.run()
 
-    def __init__(self, workload: Workload) -> None:
-        self.workload = workload
-        self.draws = max(2, min(MOST_DRAWS, POOL_BYTES // max(1, workload.input_bytes())))
-        self.inputs = [make_inputs(workload, draw + 1) for draw in range(self.draws)]
-        everywhere = torch.arange(workload.q_len)
-        self.upstream = [
-            make_output_gradient(workload, everywhere, draw + 1) if workload.has_gradients else None
-            for draw in range(self.draws)
-        ]
-        self.buffers: Buffers = make_buffers(workload, self.inputs[0], self.upstream[0])
-
-    def refill(self, draw: int) -> None:
-        self.buffers.write(self.inputs[draw], self.upstream[draw])
-
-
-@dataclass(frozen=True)
-class _Expected:
-    rows: Tensor
-    judged: Tensor
-    output: Tensor
-    q_gradient: Tensor | None
-
-
-class _Checker:
-    """Compares a few rows of a timed output with the definition on the same draw."""
-
-    def __init__(self, pool: _Pool, described: list[dict[str, Any]]) -> None:
-        self._pool = pool
-        self._own = {entry["name"]: OwnError(**entry["own"]) for entry in described}
-        self._known: dict[tuple[str, int], _Expected] = {}
-
-    def __call__(self, entrant: Entrant, produced: Produced, draw: int) -> str | None:
-        workload, own = self._pool.workload, self._own[entrant.name]
-        fault = shape_fault(produced, workload)
-        if fault is not None or produced.output is None:
-            return fault
-        expected = self._expected(entrant.call.op, draw)
-        found = produced.output.detach()[:, :, expected.rows]
-        limit = SLACK * row_limit(expected.output, own, workload)
-        fault = row_fault(found, expected.output, expected.judged, limit)
-        if fault is None and expected.q_gradient is not None:
-            found = produced.gradients[0].detach()[:, :, expected.rows]
-            # Rows are held to the largest of them: a row may see one key and have no gradient.
-            largest = expected.q_gradient.square().sum(-1).sqrt().amax(-1, keepdim=True)
-            share = SLACK * (8 * own.gradient + 32 * torch.finfo(workload.torch_dtype).eps)
-            limit = (share * largest).expand(found.shape[:3])
-            fault = row_fault(found, expected.q_gradient, expected.judged, limit)
-            fault = None if fault is None else f"gradient of q: {fault}"
-        return fault
-
-    def _expected(self, op: AttentionOp, draw: int) -> _Expected:
-        key = definition_key(op)[0], draw
-        if key not in self._known:
-            self._known[key] = self._computed(op, draw)
-        return self._known[key]
-
-    def _computed(self, op: AttentionOp, draw: int) -> _Expected:
-        workload = self._pool.workload
-        rows = torch.arange(workload.q_len)
-        if op.rowwise:
-            seeded = torch.Generator().manual_seed(draw)
-            rows = torch.randperm(workload.q_len, generator=seeded)[:CHECKED_ROWS].sort().values
-        mask = workload.build_mask().take(rows)
-        upstream = self._pool.upstream[draw]
-        part = None if upstream is None else upstream[:, :, rows.to(upstream.device)]
-        asked = Asked(workload, mask, self._pool.inputs[draw], part, op.rowwise)
-        output, gradients = run_definition(op.definition, asked, torch.float64)
-        judged = mask.judged[:, None, :, None]
-        return _Expected(rows, judged, output, gradients[0] if gradients else None)
+    return again
 
 
 def _answer(entrant: Entrant) -> dict[str, Any]:

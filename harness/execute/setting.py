@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness import variant
 from harness.device import Device, device_named
 from harness.measure.kernels import watch_compiler
+from harness.measure.process import ProcessSettings
 from harness.variant import AttentionOp
 from harness.workload import Workload
 
@@ -18,11 +21,38 @@ SPARE = 0.9
 """Share of the available memory that one case may take."""
 
 
-def load_variants(files: Sequence[str]) -> None:
-    """Register the installed variants and those of the user's files."""
-    variant.load_installed()
-    for file in files:
-        variant.load_file(Path(file))
+@dataclass(frozen=True)
+class Loaded:
+    """What the process was like before it called any variant, and whose import changed it.
+
+    changes: by variant, what the import of its file or package changed; put back by now.
+    """
+
+    settings: ProcessSettings
+    changes: Mapping[str, str]
+
+
+def load_variants(files: Sequence[str]) -> Loaded:
+    """Register the installed variants and those of the user's files.
+
+    Start the device first: what its start sets is then part of how the process should be.
+    """
+    settings = ProcessSettings()
+    changes = _importing("its package", variant.load_installed, settings)
+    for file in map(Path, files):
+        changes |= _importing(file.name, functools.partial(variant.load_file, file), settings)
+    settings.extend()
+    return Loaded(settings, changes)
+
+
+def _importing(home: str, load: Callable[[], Any], settings: ProcessSettings) -> dict[str, str]:
+    before = set(variant.registered())
+    load()
+    changed = settings.restore()
+    if changed is None:
+        return {}
+    reason = f"the import of {home} {changed}"
+    return dict.fromkeys(set(variant.registered()) - before, reason)
 
 
 def build(described: Mapping[str, Any]) -> AttentionOp:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import grad  # by name: a call may replace it and put it back unseen
 
 from harness.device import Device
 from harness.mask import Mask
@@ -101,7 +102,7 @@ class Call:
 
     def _gradients(self, output: Tensor) -> tuple[Tensor, ...]:
         b = self.buffers
-        return torch.autograd.grad(
+        return grad(
             output,
             (b.q, b.k, b.v, *self.parameters),
             b.output_gradient,

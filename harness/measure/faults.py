@@ -23,5 +23,10 @@ def status_of(error: BaseException) -> str:
 def reason_of(error: BaseException) -> str:
     """Type and text of an exception; the type alone where it says nothing."""
     text = f"{type(error).__name__}: {error}".removesuffix(": ")
+    if isinstance(error, FailOnRecompileLimitHit):
+        text = (
+            f"torch.compile hit its limit of recompilations ({error}) and would have run eagerly; "
+            "let nothing that the call reads change from call to call"
+        )
     # A terminal obeys control characters; the reader of a reason should not have to.
     return "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in text)

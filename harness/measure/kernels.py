@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any
 
 import torch._dynamo
 from torch._dynamo.utils import counters
 
 from harness.variant import AttentionOp
 from harness.workload import Workload
+
+_EAGER = "torch.compile compiled no frame: the call ran eagerly"
+_GRAPHS = "_inductor/output_code.py"
+"""Where torch calls a graph that it has compiled."""
 
 
 def watch_compiler() -> None:
@@ -40,11 +47,63 @@ def fallback(op: AttentionOp, workload: Workload, kernels: Sequence[str]) -> str
     if wanted and not any(part in kernel for kernel in kernels for part in wanted):
         seen = ", ".join(kernels[:4]) or "none"
         return f"asked for {' or '.join(wanted)}, but the kernels that ran are {seen}"
-    breaks = sum(counters["graph_break"].values())
-    if breaks:
-        return (
-            f"torch.compile broke the graph {breaks} times: {next(iter(counters['graph_break']))}"
-        )
+    broke = CompileWatch.of_process().fell_back()
+    if broke is not None:
+        return broke
     if workload.compile and compiled_frames() == 0:
-        return "torch.compile compiled no frame: the call ran eagerly"
+        return _EAGER
     return None
+
+
+class CompileWatch:
+    """Whether torch.compile fell back to eager since this was last asked.
+
+    The counters are the process's: asked after each call of a race, the answer is of that call.
+    """
+
+    def __init__(self) -> None:
+        self._breaks = dict(counters["graph_break"])
+
+    @classmethod
+    def of_process(cls) -> CompileWatch:
+        """One that has seen nothing yet: it tells of all since `watch_compiler`."""
+        watch = cls()
+        watch._breaks = {}
+        return watch
+
+    def fell_back(self) -> str | None:
+        """Where the compiler broke a graph, so that a part of the call ran eagerly."""
+        now = counters["graph_break"]
+        if sum(now.values()) == sum(self._breaks.values()):
+            return None
+        new = {cause: n - self._breaks.get(cause, 0) for cause, n in now.items()}
+        self._breaks = dict(now)
+        cause = next(cause for cause, times in new.items() if times)
+        times = sum(new.values())
+        return f"torch.compile broke the graph {times} {'time' if times == 1 else 'times'}: {cause}"
+
+
+def compiled_nothing(before: int, call: Callable[[], Any]) -> str | None:
+    """Why an entrant that was to be compiled ran eagerly; before: frames compiled before it.
+
+    Where none was added, a copy of an earlier entrant may use the graph of that one: the call is
+    made once more, watched, and a compiled graph must run in it.
+    """
+    return None if compiled_frames() > before or runs_a_graph(call) else _EAGER
+
+
+def runs_a_graph(call: Callable[[], Any]) -> bool:
+    """Make a call and tell whether a graph that inductor compiled ran in it."""
+    seen = False
+
+    def watch(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal seen
+        seen = seen or (event == "call" and frame.f_code.co_filename.endswith(_GRAPHS))
+
+    held = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        call()
+    finally:
+        sys.setprofile(held)
+    return seen

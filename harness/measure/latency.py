@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from time import perf_counter
 
 from harness import statistics
-from harness.device import Device
-from harness.measure.calls import Call, Produced
+from harness.device import Device, Timing
+from harness.measure.calls import Call
 from harness.measure.faults import reason_of, status_of
-from harness.measure.process import ProcessSettings
+from harness.measure.timed import Care, Fault, Inspector
 
 WARMUP_LEAST, WARMUP_MOST = 3, 50
 WARMUP_SHARE = 0.5
@@ -21,6 +20,10 @@ OVERDRAFT = 8
 """Budgets that the first look may cost: without one, slow calls would have no verdict at all."""
 SETTLED = 1.1
 """Warm-up ends when each variant's latest time is within 10% of the best before it, either way."""
+OPENING = 2
+"""Rounds at the start of warm-up, of the race, and before each look in which all is looked at."""
+SAMPLED = 1 / 16
+"""Share of the other calls whose output is judged."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class Entrant:
     rounds: list[float] = field(default_factory=list)
     host: list[float] = field(default_factory=list)
     warmup: list[float] = field(default_factory=list)
-    fault: tuple[str, str] | None = None
-    """(status, reason) of what took it out of the race."""
+    fault: Fault | None = None
+    """What took it out of the race."""
     decided: bool = False
 
 
@@ -50,45 +53,70 @@ class Entrant:
 class Race:
     """Runs entrants against the first of them, the baseline (when `has_baseline`).
 
-    refill(draw) writes new values into the shared buffers; check(entrant, produced, draw) gives
-    the reason why a timed output is wrong; running(index) names the entrant about to be called,
-    and -1 when none is.
+    refill(draw) writes new values into the shared buffers, of `draws` there are; draws 0 and 1
+    are those of which most can be judged. running(index) names the entrant about to be called,
+    and -1 when none is. between() is called after warm-up, at each look and at the end, for what
+    is measured beside the race; its time is no part of the budget.
     """
 
     entrants: Sequence[Entrant]
     device: Device
     rules: Rules
     refill: Callable[[int], None]
-    check: Callable[[Entrant, Produced, int], str | None]
+    inspector: Inspector
     running: Callable[[int], None]
     has_baseline: bool
     controls: frozenset[str]
     draws: int
     seed: int = 0
-    settings: ProcessSettings = field(default_factory=ProcessSettings)
+    between: Callable[[], None] = lambda: None
+    _drawn: int = field(default=-1, init=False)
+    _paused_s: float = field(default=0.0, init=False)
 
     def run(self) -> None:
         """Warm up, then rounds until every verdict is in or the budget is spent."""
         order = random.Random(self.seed)
+        self._share_faults()
         self._warm_up(order)
-        begin, rounds, next_look = time.perf_counter(), 0, statistics.FIRST_LOOK
+        self._pause()
+        spent = self._stopwatch()
+        rounds, next_look, latest = 0, statistics.FIRST_LOOK, 0.0
         while self._open():
-            self._round(order, timed=True, number=rounds)
-            rounds += 1
-            spent = time.perf_counter() - begin
+            begun = spent()
+            # As far as can be told: what is last is looked at, so a surprise adds a round.
+            last = begun + latest > self._allowed_s(rounds)
+            care = _care(rounds, next_look - rounds, last)
+            self._round(order, rounds, care)
+            latest, rounds = spent() - begun, rounds + 1
             if rounds == next_look:
                 self._look()
+                self._pause()
                 next_look *= 2
-            looked = rounds >= statistics.FIRST_LOOK
-            if spent > (1 if looked else OVERDRAFT) * self.rules.budget_s:
+            if care.searched and spent() > self._allowed_s(rounds):
                 break
+        self.inspector.forget()
+        self._pause()
+
+    def _allowed_s(self, rounds: int) -> float:
+        return self.rules.budget_s * (1 if rounds >= statistics.FIRST_LOOK else OVERDRAFT)
+
+    def _stopwatch(self) -> Callable[[], float]:
+        begin, paused = perf_counter(), self._paused_s
+        return lambda: perf_counter() - begin - (self._paused_s - paused)
+
+    def _pause(self) -> None:
+        begin = perf_counter()
+        self.between()
+        self._paused_s += perf_counter() - begin
 
     def _warm_up(self, order: random.Random) -> None:
-        begin = time.perf_counter()
+        spent = self._stopwatch()
         for number in range(WARMUP_MOST):
-            self._round(order, timed=False, number=number)
+            opening = number < OPENING
+            care = Care(checked=opening, searched=opening, awaited=opening, held=opening)
+            self._round(order, number, care, timed=False)
             settled = number + 1 >= WARMUP_LEAST and self._settled()
-            if settled or time.perf_counter() - begin > WARMUP_SHARE * self.rules.budget_s:
+            if settled or spent() > WARMUP_SHARE * self.rules.budget_s:
                 return
 
     def _settled(self) -> bool:
@@ -112,43 +140,61 @@ class Race:
         waiting = any(not e.decided for e in rivals or others)
         return waiting and self.entrants[0].fault is None
 
-    def _round(self, order: random.Random, *, timed: bool, number: int) -> None:
-        draw = order.randrange(self.draws)
+    def _share_faults(self) -> None:
+        """The baseline and its copy are one variant: what is wrong with one is with the other."""
+        if not self.has_baseline:
+            return
+        same = [e for e in self.entrants if e is self.entrants[0] or e.name in self.controls]
+        fault = next((e.fault for e in same if e.fault is not None), None)
+        for entrant in same:
+            entrant.fault = entrant.fault or fault
+
+    def _round(self, order: random.Random, number: int, care: Care, *, timed: bool = True) -> None:
+        draw = self._draw(order, number, care)
         indices = [i for i, e in enumerate(self.entrants) if e.fault is None and not e.decided]
         order.shuffle(indices)
         for index in indices:
             self.refill(draw)
-            # Every variant is checked in its first rounds, and at random ones ever after.
-            checked = number < 2 or order.random() < 1 / 16
-            self._once(index, draw, timed=timed, checked=checked)
+            sampled = not care.checked and order.random() < SAMPLED
+            self._once(index, draw, Care(checked=True) if sampled else care, timed=timed)
+        self._share_faults()
 
-    def _once(self, index: int, draw: int, *, timed: bool, checked: bool) -> None:
+    def _draw(self, order: random.Random, number: int, care: Care) -> int:
+        """0 and 1 in turn where all is looked at; else any but the last one.
+
+        An output that is stale then differs from the one that is asked for.
+        """
+        if care.checked:
+            self._drawn = 1 - self._drawn if self._drawn == number % 2 else number % 2
+        else:
+            step = 1 + order.randrange(self.draws - 1)
+            self._drawn = (self._drawn + step) % self.draws
+        return self._drawn
+
+    def _once(self, index: int, draw: int, care: Care, *, timed: bool) -> None:
         entrant = self.entrants[index]
         self.running(index)
         try:
-            result = self._time(entrant, timed=timed)
-            changed = self.settings.restore()
-            if changed is not None:
-                entrant.fault = ("error", changed)
-            elif checked:
+            self.inspector.before(care)
+            timing = self._time(entrant, timed=timed)
+            if care.checked:
                 # Its definition runs here: a heartbeat of its own, so that both have their time.
                 self.running(index)
-                reason = self.check(entrant, entrant.call.produced(result), draw)
-                if reason is not None:
-                    entrant.fault = ("incorrect", f"a timed call was wrong: {reason}")
+            entrant.fault = self.inspector.after(entrant, timing.result, draw, timing.seconds, care)
         except Exception as error:  # a variant that raises costs only itself
             entrant.fault = (status_of(error), reason_of(error))
+            self.inspector.process(searched=True)
         # Not in a finally: a variant that ends the process must still be the one named.
         self.running(-1)
 
-    def _time(self, entrant: Entrant, *, timed: bool) -> Any:
+    def _time(self, entrant: Entrant, *, timed: bool) -> Timing:
         entrant.call.before()
         self.device.flush_cache()
         timing = self.device.time(entrant.call.run)
         (entrant.rounds if timed else entrant.warmup).append(timing.seconds)
         if timed and timing.host_s != timing.seconds:
             entrant.host.append(timing.host_s)
-        return timing.result
+        return timing
 
     def _look(self) -> None:
         if not self.has_baseline:
@@ -162,3 +208,9 @@ class Race:
             if seen is not None:
                 verdict = statistics.judge(seen.estimate, seen.low, seen.high, self.rules.margin)
                 entrant.decided = verdict != "undecided"
+
+
+def _care(rounds: int, before_look: int, last: bool) -> Care:
+    """How closely a timed round is looked at."""
+    whole = rounds < OPENING or before_look <= OPENING or last
+    return Care(checked=whole, searched=whole, held=rounds == 0 or before_look == OPENING)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,7 +38,6 @@ class FakeGpu:
         )
         replaced = {
             "Event": self.event,
-            "synchronize": self.synchronize,
             "current_stream": lambda: "current stream",
             "current_device": lambda: 0,
             "get_device_properties": lambda index: properties,
@@ -55,7 +53,8 @@ class FakeGpu:
         for name, stand_in in replaced.items():
             monkeypatch.setattr(torch.cuda, name, stand_in)
         monkeypatch.setattr(torch, "empty", self.empty)
-        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(module, "_synchronize", self.synchronize)
+        monkeypatch.setattr(module, "perf_counter", lambda: self.now)
         monkeypatch.setattr(Nvml, "open", lambda **_: None)
 
     def event(self, *, enable_timing: bool) -> FakeEvent:

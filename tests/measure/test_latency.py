@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from harness.device import CpuDevice, Timing
-from harness.measure import latency
+from harness.measure import latency, timed
 from harness.measure.calls import Call, Produced
 from harness.measure.latency import Entrant, Race, Rules
+from harness.measure.timed import Inspector
 
 Times = Callable[[int], float]
 WARMUPS = latency.WARMUP_LEAST
@@ -40,12 +41,12 @@ class Scripted:
 
 
 class Clock:
-    """Stands in for the module `time`; tells the time that calls have taken."""
+    """Stands in for the clock; tells the time that calls have taken."""
 
     def __init__(self) -> None:
         self.now = 0.0
 
-    def perf_counter(self) -> float:
+    def __call__(self) -> float:
         return self.now
 
 
@@ -72,6 +73,7 @@ class Track:
         self.entrants: list[Entrant] = []
         self.wrong: tuple[str, int] | None = None
         self.checks: dict[str, int] = {}
+        self.pauses: list[int] = []
 
     def add(self, name: str, times: Iterable[float]) -> Scripted:
         call = Scripted(name, times, self.log)
@@ -84,13 +86,18 @@ class Track:
             device=FakeDevice(self.clock),
             rules=Rules(margin=0.02, alpha=0.05, budget_s=budget_s),
             refill=self.draws.append,
-            check=self._check,
+            inspector=Inspector(self._check, lambda draw: None),
             running=self.named.append,
             has_baseline=has_baseline,
             controls=frozenset({"control"}),
             draws=4,
             seed=3,
+            between=self._between,
         ).run()
+
+    def _between(self) -> None:
+        self.pauses.append(len(self.entrants[0].rounds))
+        self.clock.now += 1000.0
 
     def _check(self, entrant: Entrant, produced: Produced, draw: int) -> str | None:
         self.checks[entrant.name] = self.checks.get(entrant.name, 0) + 1
@@ -105,7 +112,8 @@ class Track:
 @pytest.fixture
 def track(monkeypatch: pytest.MonkeyPatch) -> Track:
     clock = Clock()
-    monkeypatch.setattr(latency, "time", clock)
+    monkeypatch.setattr(latency, "perf_counter", clock)
+    monkeypatch.setattr(timed, "_sleep", lambda seconds: None)
     return Track(clock)
 
 

@@ -1,0 +1,165 @@
+"""The values of a race: draws that variants have not seen, and the definition's answer to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.inputs import make_inputs, make_output_gradient
+from harness.mask import Mask
+from harness.measure.calls import Buffers, Produced, make_buffers
+from harness.measure.latency import Entrant
+from harness.measure.norms import gradient_error
+from harness.measure.numerics import row_fault, row_limit, shape_fault
+from harness.measure.truth import Asked, OwnError, run_definition
+from harness.variant import AttentionOp, definition_key
+from harness.workload import Workload
+
+CHECKED_ROWS = 8
+SPARSE_DRAWS = 2
+"""Draws whose output gradient is zero but at the checked rows: dK and dV are exact on those alone.
+
+Two, so that gradients kept from one are found on the other."""
+MOST_DRAWS = 8
+POOL_BYTES = 64 << 20
+SLACK = 2.0
+"""A timed output is held to twice the bound of the probe: its values are new, its rows few."""
+
+
+class Pool:
+    """Draws of the inputs, none of them the probe's, and the buffers they are copied into.
+
+    The buffers hold the last draw first, so that what a first call keeps is stale in the next.
+    """
+
+    def __init__(self, workload: Workload) -> None:
+        self.workload = workload
+        self.draws = max(2, min(MOST_DRAWS, POOL_BYTES // max(1, workload.input_bytes())))
+        self.inputs = [make_inputs(workload, draw + 1) for draw in range(self.draws)]
+        mask, everywhere = workload.build_mask("cpu"), torch.arange(workload.q_len)
+        self.rows = [_checked_rows(mask, draw) for draw in range(self.draws)]
+        self.upstream = [
+            make_output_gradient(
+                workload, self.rows[draw] if draw < SPARSE_DRAWS else everywhere, draw + 1
+            )
+            if workload.has_gradients
+            else None
+            for draw in range(self.draws)
+        ]
+        self.buffers: Buffers = make_buffers(workload, self.inputs[-1], self.upstream[-1])
+
+    def refill(self, draw: int) -> None:
+        """Copy a draw into the buffers."""
+        self.buffers.write(self.inputs[draw], self.upstream[draw])
+
+    def held(self) -> tuple[Tensor, ...]:
+        """The buffers themselves."""
+        b = self.buffers
+        return tuple(t for t in (b.q, b.k, b.v, b.output_gradient) if t is not None)
+
+    def written(self, draw: int) -> str | None:
+        """Which of the buffers no longer hold this draw."""
+        names = ("q", "k", "v", "the gradient of the output")
+        values = [t for t in (*self.inputs[draw], self.upstream[draw]) if t is not None]
+        changed = [
+            name
+            for name, buffer, value in zip(names, self.held(), values, strict=False)
+            if not torch.equal(buffer, value)
+        ]
+        return ", ".join(changed) or None
+
+
+def _checked_rows(mask: Mask, draw: int) -> Tensor:
+    """Some rows that mean something: not padded, and with a key to see where any has one."""
+    judged = mask.judged.any(0)
+    seeing = ((mask.stop > mask.start) & mask.judged).any(0)
+    candidates = (seeing if bool(seeing.any()) else judged).nonzero()[:, 0]
+    order = torch.randperm(len(candidates), generator=torch.Generator().manual_seed(draw))
+    rows: Tensor = candidates[order[:CHECKED_ROWS]].sort().values
+    return rows
+
+
+@dataclass(frozen=True)
+class _Expected:
+    rows: Tensor
+    judged: Tensor
+    output: Tensor
+    gradients: tuple[Tensor, ...] = ()
+    own_gradient: float = 0.0
+    """What the definition errs by itself in the case's dtype."""
+
+
+class Checker:
+    """Compares a few rows of a timed output with the definition on the same draw.
+
+    Of gradients, the same rows of q's; all of k's and v's where the draw's output gradient is
+    zero but at those rows.
+    """
+
+    def __init__(self, pool: Pool, described: Sequence[dict[str, Any]]) -> None:
+        self._pool = pool
+        self._own = {entry["name"]: OwnError(**entry["own"]) for entry in described}
+        self._known: dict[tuple[str, int], _Expected] = {}
+
+    def __call__(self, entrant: Entrant, produced: Produced, draw: int) -> str | None:
+        """Why what an entrant produced is not the answer to this draw."""
+        workload, own = self._pool.workload, self._own[entrant.name]
+        fault = shape_fault(produced, workload)
+        if fault is not None or produced.output is None:
+            return fault
+        expected = self._expected(entrant.call.op, draw)
+        found = produced.output.detach()[:, :, expected.rows]
+        limit = SLACK * row_limit(expected.output, own, workload)
+        fault = row_fault(found, expected.output, expected.judged, limit)
+        if fault is None and expected.gradients:
+            fault = self._q_fault(produced, expected, own)
+        if fault is None and len(expected.gradients) > 1:
+            fault = self._kv_fault(produced, expected, own)
+        return fault
+
+    def _q_fault(self, produced: Produced, expected: _Expected, own: OwnError) -> str | None:
+        found, right = produced.gradients[0].detach()[:, :, expected.rows], expected.gradients[0]
+        # Rows are held to the largest of them: a row may see one key and have no gradient.
+        largest = right.square().sum(-1).sqrt().amax(-1, keepdim=True)
+        eps = torch.finfo(self._pool.workload.torch_dtype).eps
+        share = SLACK * (8 * max(own.gradient, expected.own_gradient) + 32 * eps)
+        limit = (share * largest).expand(found.shape[:3])
+        fault = row_fault(found, right, expected.judged, limit)
+        return None if fault is None else f"gradient of q: {fault}"
+
+    def _kv_fault(self, produced: Produced, expected: _Expected, own: OwnError) -> str | None:
+        eps = torch.finfo(self._pool.workload.torch_dtype).eps
+        bound = SLACK * (2 * max(own.gradient, expected.own_gradient) + 32 * eps)
+        pairs = zip("kv", produced.gradients[1:], expected.gradients[1:], strict=True)
+        for name, found, right in pairs:
+            error = gradient_error((found.detach(),), (right,))
+            if not error <= bound:
+                return f"gradient of {name}: error {error:.2g} above the bound {bound:.2g}"
+        return None
+
+    def _expected(self, op: AttentionOp, draw: int) -> _Expected:
+        key = definition_key(op)[0], draw
+        if key not in self._known:
+            self._known[key] = self._computed(op, draw)
+        return self._known[key]
+
+    def _computed(self, op: AttentionOp, draw: int) -> _Expected:
+        workload, sparse = self._pool.workload, draw < SPARSE_DRAWS
+        rows = self._pool.rows[draw] if op.rowwise else torch.arange(workload.q_len)
+        mask = workload.build_mask().take(rows)
+        upstream = self._pool.upstream[draw]
+        part = None if upstream is None else upstream[:, :, rows.to(upstream.device)]
+        asked = Asked(workload, mask, self._pool.inputs[draw], part, op.rowwise)
+        output, gradients = run_definition(op.definition, asked, torch.float64)
+        judged = mask.judged[:, None, :, None]
+        if not gradients:
+            return _Expected(rows, judged, output)
+        if op.rowwise and not sparse:
+            return _Expected(rows, judged, output, gradients[:1])
+        _, own = run_definition(op.definition, asked, workload.torch_dtype)
+        error = gradient_error(own, gradients)
+        return _Expected(rows, judged, output, gradients, error if error < float("inf") else 0.0)

@@ -1,0 +1,191 @@
+"""What is looked at around a call of a race, so that what was timed is the work itself.
+
+All of it lies outside of the timed region, and all but a comparison of settings in a few rounds
+only: at the start, before each look, and at random ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from time import sleep
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from harness.measure.calls import Produced
+from harness.measure.kernels import CompileWatch
+from harness.measure.process import GlobalGenerators, ProcessSettings
+
+if TYPE_CHECKING:
+    from harness.measure.latency import Entrant
+
+# Bound before any variant is loaded: one may replace torch.clone or time.sleep.
+_clone, _sleep, _equal = torch.clone, sleep, torch.equal
+LEAST_WAIT_S, MOST_WAIT_S = 0.001, 0.02
+HELD_BYTES = 256 << 20
+"""What entrants' outputs may take that are kept until their next call, all together."""
+_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_RETURNED = "its output still changed after the call had returned; wait for the work in the call"
+_SHARED = (
+    "returns the same memory at every call, so that the next call overwrites what this one gave; "
+    "return a tensor of its own"
+)
+
+Fault = tuple[str, str]
+"""(status, reason)"""
+
+
+@dataclass(frozen=True)
+class Care:
+    """How closely a call is looked at.
+
+    checked: what it produced is judged, as it was when the call returned, and its inputs must be
+    unchanged. searched: nor may it have replaced any function or drawn a global random number.
+    awaited: its output is compared once more a moment later. held: and when it is called again.
+    """
+
+    checked: bool = False
+    searched: bool = False
+    awaited: bool = False
+    held: bool = False
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What a call gave, and copies made the moment it returned."""
+
+    live: tuple[Tensor, ...]
+    copies: tuple[Tensor, ...]
+
+    def changed(self) -> bool:
+        """True when what was given is no longer what it was."""
+        pairs = zip(self.live, self.copies, strict=True)
+        return not all(_equal(_bits(a), _bits(b)) for a, b in pairs)
+
+
+@dataclass
+class Inspector:
+    """Looks at the calls of a race; gives the status and the reason of what is wrong with one.
+
+    value(entrant, produced, draw): why it is not the right answer to this draw. written(draw):
+    which inputs are no longer those of the draw. inputs: their buffers, which a result may share.
+    """
+
+    value: Callable[[Entrant, Produced, int], str | None]
+    written: Callable[[int], str | None]
+    inputs: tuple[Tensor, ...] = ()
+    settings: ProcessSettings = field(default_factory=ProcessSettings)
+    compiler: CompileWatch = field(default_factory=CompileWatch)
+    generators: GlobalGenerators = field(default_factory=GlobalGenerators)
+    _held: dict[str, _Taken] = field(default_factory=dict, init=False)
+
+    def before(self, care: Care) -> None:
+        """To be called right before a call."""
+        if care.searched:
+            self.generators.mark()
+
+    def after(
+        self, entrant: Entrant, result: Any, draw: int, seconds: float, care: Care
+    ) -> Fault | None:
+        """To be called right after a call that took `seconds`: what is wrong with it."""
+        if not care.checked and entrant.name not in self._held:
+            return self.process(searched=False)
+        produced = entrant.call.produced(result)
+        # Copied before all else: what is not there yet must not have the time to come.
+        taken, kind = _take(produced)
+        fault = self.process(searched=care.searched)
+        shared = self._shared(entrant.name, taken)
+        if fault is not None or kind is not None or shared is not None:
+            return fault or _incorrect(kind or shared)
+        if not care.checked:
+            return None
+        fault = self._judged(entrant, _replaced(produced, taken), draw, care)
+        if care.awaited or fault is not None:
+            _sleep(min(max(seconds, LEAST_WAIT_S), MOST_WAIT_S))
+        if taken.changed():
+            return _incorrect(_RETURNED)
+        if care.held and fault is None:
+            self._hold(entrant.name, taken)
+        return fault
+
+    def process(self, *, searched: bool) -> Fault | None:
+        """What the last call did to the process, put back; where it fell back to eager."""
+        changed = self.settings.restore() if searched else self.settings.restore_often()
+        if changed is not None:
+            return "error", changed
+        fell_back = self.compiler.fell_back()
+        return None if fell_back is None else ("fallback", f"while racing: {fell_back}")
+
+    def forget(self) -> None:
+        """Let go of all outputs that are held."""
+        self._held.clear()
+
+    def _judged(self, entrant: Entrant, produced: Produced, draw: int, care: Care) -> Fault | None:
+        drawn = self.generators.drawn() if care.searched else None
+        if drawn is not None:
+            return "error", drawn
+        written = self.written(draw)
+        if written is not None:
+            return "incorrect", f"it writes its inputs: {written} changed; work on a copy"
+        wrong = self.value(entrant, produced, draw)
+        # A definition is the variant's own code, too.
+        changed = self.settings.restore() if care.searched else self.settings.restore_often()
+        if changed is not None:
+            return "error", f"its definition {changed}"
+        return None if wrong is None else _incorrect(wrong)
+
+    def _shared(self, name: str, taken: _Taken) -> str | None:
+        """What is wrong with the output that was held until this call."""
+        earlier = self._held.pop(name, None)
+        if earlier is None:
+            return None
+        inputs = set(_addresses(self.inputs))
+        if set(_addresses(earlier.live)) & set(_addresses(taken.live)) - inputs:
+            return _SHARED
+        kept = [
+            _Taken((live,), (copy,))
+            for live, copy in zip(earlier.live, earlier.copies, strict=True)
+            if not set(_addresses((live,))) & inputs
+        ]
+        return _RETURNED if any(one.changed() for one in kept) else None
+
+    def _hold(self, name: str, taken: _Taken) -> None:
+        held = [tensor for one in self._held.values() for tensor in (*one.live, *one.copies)]
+        both = (*held, *taken.live, *taken.copies)
+        if sum(tensor.numel() * tensor.element_size() for tensor in both) <= HELD_BYTES:
+            self._held[name] = taken
+
+
+def _take(produced: Produced) -> tuple[_Taken, str | None]:
+    """Copies of all that was produced, and what is wrong with its kind."""
+    given = [t for t in (produced.output, *produced.gradients) if isinstance(t, Tensor)]
+    for tensor in given:
+        if type(tensor) is not Tensor:
+            return _Taken((), ()), (
+                f"returned {type(tensor).__name__}, a subclass of torch.Tensor that may not have "
+                "been computed yet; return a plain torch.Tensor"
+            )
+    live = tuple(tensor.detach() for tensor in given)
+    return _Taken(live, tuple(_clone(tensor) for tensor in live)), None
+
+
+def _replaced(produced: Produced, taken: _Taken) -> Produced:
+    """What was produced, as it was when the call returned."""
+    if not isinstance(produced.output, Tensor):
+        return produced
+    return Produced(taken.copies[0], taken.copies[1:])
+
+
+def _incorrect(wrong: str | None) -> Fault:
+    return "incorrect", f"a timed call was wrong: {wrong}"
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    # By bits, since padded rows may hold NaN, which equals nothing.
+    return tensor.view(_BITS[tensor.element_size()])
+
+
+def _addresses(tensors: tuple[Tensor, ...]) -> Iterator[int]:
+    return (tensor.untyped_storage().data_ptr() for tensor in tensors if tensor.numel())
