@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -76,6 +76,15 @@ class Plan:
     heads: Tensor
     anchors: Tensor
     orders: tuple[Tensor, Tensor]
+
+    def everywhere(self, batch: int, head: int) -> Plan:
+        """The same with the row of one slice in all of them: what mixes slices shows nothing."""
+        return replace(
+            self,
+            sequences=torch.ones_like(self.sequences),
+            heads=torch.ones_like(self.heads),
+            anchors=self.anchors[batch, head].expand_as(self.anchors),
+        )
 
 
 class Perturbations:

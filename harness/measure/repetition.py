@@ -46,6 +46,18 @@ class RandomStates:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """A row that is not where it was: its sequence, its head, and what is said of it."""
+
+    batch: int
+    head: int
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
 class FirstOutput:
     """The first call's output as it was returned, and a copy of its judged rows.
 
@@ -77,7 +89,7 @@ class FirstOutput:
             drew=drew,
         )
 
-    def moved(self, found: Tensor, must_stay: Tensor) -> str | None:
+    def moved(self, found: Tensor, must_stay: Tensor) -> Moved | None:
         """Which of these rows lies furthest off what it was, and by how much; None within limits.
 
         found (B, H, R, Dv): the judged rows of another call.
@@ -92,7 +104,7 @@ class FirstOutput:
         b, h, r = (int(index) for index in at)
         off, allowed = float(distance[b, h, r]), float(self.limit[b, h, r])
         place = f"row {int(self.rows[r])} of head {h}" + (f", batch {b}," if len(worst) > 1 else "")
-        return f"{place} changes by {off:.2g} (allowed {allowed:.2g})"
+        return Moved(b, h, f"{place} changes by {off:.2g} (allowed {allowed:.2g})")
 
 
 def own_memory(first: FirstOutput, second: Tensor, buffers: Buffers) -> str | None:

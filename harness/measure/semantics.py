@@ -17,7 +17,7 @@ from harness.measure.calls import Call, Produced, prepare
 from harness.measure.faults import reason_of
 from harness.measure.perturbation import HEADS, LEAKS, Change, Perturbations, Plan
 from harness.measure.properties import CHANGES, CLAIMS, doubled, hindrance
-from harness.measure.repetition import FirstOutput, RandomStates, own_memory
+from harness.measure.repetition import FirstOutput, Moved, RandomStates, own_memory
 from harness.measure.truth import Truth
 
 
@@ -141,9 +141,14 @@ class _Perturbed:
             change, output = self._called(plan, names)
         moved = self._moved(change, output)
         if self._stands_still(change, output, moved is not None) or moved is None:
-            reordered = change.by_query is not None and not self._same(output)
+            reordered = change.by_query is not None and not bool(self._still(output).all())
             return not change.halved and (bool(change.must_move.any()) or reordered)
-        alone = {name: self._moved(*self._called(plan, [name])) for name in names}
+        w = self.probed.call.workload
+        shared = plan.everywhere(moved.batch, moved.head * w.kv_heads // w.heads)
+        alone = {
+            name: self._moved(*self._called(shared if name in LEAKS else plan, [name]))
+            for name in names
+        }
         for name, fault in alone.items():
             if fault is not None:
                 self.found.found(name, f"{fault} when {CHANGES[name]}")
@@ -168,33 +173,31 @@ class _Perturbed:
         self.probed.states[0].restore()
         return prepare(call.op, doubled(call.workload), self.probed.mask, call.buffers)
 
-    def _moved(self, change: Change, output: Tensor) -> str | None:
+    def _moved(self, change: Change, output: Tensor) -> Moved | None:
         first = self.probed.first
         rows = change.rows_of(output, first.rows)
         return first.moved(rows, change.must_stay.to(rows.device))
 
-    def _same(self, output: Tensor) -> bool:
+    def _still(self, output: Tensor) -> Tensor:
+        """(B, H) heads of which every judged row is the first call's, to the bit."""
         first = self.probed.first
         differs = (output[:, :, first.rows] != first.kept).any(-1)
-        return not bool((differs & first.judged).any())
+        return ~(differs & first.judged).any(-1)
 
     def _stands_still(self, change: Change, output: Tensor, moved: bool) -> bool:
         """True where heads are the same, to the bit, although values that they see are new."""
-        first = self.probed.first
-        must_move = change.must_move.to(output.device)
-        if (bool(must_move.any()) or moved) and self._same(output):
+        still, must_move = self._still(output), change.must_move.any(-1).to(output.device)
+        if bool(still.all()) and (moved or bool(must_move.any())):
             fault = "the output is that of earlier values when all values that it sees change"
             self.found.found("freshness", fault)
             return True
-        rows = change.rows_of(output, first.rows)
-        differs = ((rows != first.kept).any(-1) & must_move).any(-1)
-        still = (must_move.any(-1) & ~differs).nonzero()
-        if len(still):
-            b, h = (int(index) for index in still[0])
+        stuck = (still & must_move).nonzero()
+        if len(stuck):
+            b, h = (int(index) for index in stuck[0])
             name = next((name for name in HEADS if name not in self.found.not_probed), "freshness")
             fault = f"head {h}, batch {b}, does not change when its own keys and values do"
             self.found.found(name, fault)
-        return bool(len(still))
+        return bool(len(stuck))
 
 
 def _output(call: Call) -> Tensor:
