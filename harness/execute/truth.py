@@ -10,7 +10,7 @@ import torch
 
 from harness.execute.setting import build, load_variants, start_device
 from harness.execute.worker import Running
-from harness.measure.truth import ask, save, softmax_rows, truth_for
+from harness.measure.truth import ask, find_truth, save, softmax_rows
 from harness.measure.vacuity import gate_of
 from harness.workload import Workload
 
@@ -31,7 +31,7 @@ def truth(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
         torch.save(softmax_rows(workload, op.rowwise), kept)
     softmax = torch.load(kept, weights_only=True)
     asked = ask(workload, rowwise=op.rowwise)
-    found = truth_for(op.definition, asked, softmax)
+    found = find_truth(op.definition, asked, softmax)
     save(found, Path(payload["path"]))
     running(0)  # a heartbeat of its own, so that truth and mutants both have their time
     gate = gate_of(op.definition, asked, found)

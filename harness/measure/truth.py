@@ -82,10 +82,10 @@ def truth_of(
     definition: Definition, workload: Workload, softmax: Tensor, *, rowwise: bool, draw: int = 0
 ) -> Truth:
     """Run a definition in float64 and in the case's dtype on the seeded inputs of a workload."""
-    return truth_for(definition, ask(workload, rowwise=rowwise, draw=draw), softmax)
+    return find_truth(definition, ask(workload, rowwise=rowwise, draw=draw), softmax)
 
 
-def truth_for(definition: Definition, asked: Asked, softmax: Tensor) -> Truth:
+def find_truth(definition: Definition, asked: Asked, softmax: Tensor) -> Truth:
     """Run a definition in float64 and in the case's dtype on what it is asked."""
     exact, gradients = run_definition(definition, asked, torch.float64)
     own, own_gradients = run_definition(definition, asked, asked.workload.torch_dtype)
