@@ -2,9 +2,17 @@
 
 from harness.device.cpu import CpuDevice
 from harness.device.cuda import CudaDevice
-from harness.device.protocol import Device, Profile, Timing
+from harness.device.protocol import Device, EnergyCounter, Profile, Timing
 
-__all__ = ["CpuDevice", "CudaDevice", "Device", "Profile", "Timing", "device_named"]
+__all__ = [
+    "CpuDevice",
+    "CudaDevice",
+    "Device",
+    "EnergyCounter",
+    "Profile",
+    "Timing",
+    "device_named",
+]
 
 
 def device_named(kind: str) -> Device:

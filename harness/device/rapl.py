@@ -74,7 +74,7 @@ def _packages(root: Path) -> list[Path]:
             named = (folder / "name").read_text().strip()
         except OSError:
             continue
-        if folder.name.count(":") == 1 and named.startswith("package"):
+        if named.startswith("package"):
             found.append(folder)
     return found
 

@@ -14,6 +14,8 @@ from harness.device import Device
 from harness.roofline import Ceilings
 from harness.workload import Workload
 
+# Bound before any variant is loaded: one that replaces torch.mm would set its own ceiling.
+_multiply, _smallest = torch.mm, torch.neg
 LEAST_BYTES = 64 << 10
 MOST_BYTES = {"cpu": 64 << 20, "cuda": 256 << 20}
 """Of the copied buffer. On a CPU making one costs 0.4 ms a MiB; a larger cache than this makes the
@@ -79,7 +81,7 @@ class CeilingMeter:
                     self._measure_products(threads)
                     self._measure_memory()
             small = torch.ones(1, device=self._workload.device)
-            self._call_s = min(self._call_s, self._fastest(lambda: torch.neg(small)))
+            self._call_s = min(self._call_s, self._fastest(lambda: _smallest(small)))
         except RuntimeError:
             # No memory beside what the entrants hold, or a product that the device lacks: the
             # race goes on, and its records have no ceilings.
@@ -95,6 +97,14 @@ class CeilingMeter:
         }
         alone = SHARED * self._workload.threads * rates[1] if len(self._teams) > 1 else 0.0
         return Ceilings(max(alone, *rates.values()), self._bytes_per_s, self._call_s)
+
+    def products(self) -> dict[str, float]:
+        """FLOP/s of each kind of product that was measured: `bfloat16`, `float32`, `tf32`."""
+        rates: dict[str, float] = {}
+        for product in (one for products in self._products.values() for one in products):
+            name = "tf32" if product.precision else str(product.dtype).removeprefix("torch.")
+            rates[name] = max(rates.get(name, 0.0), product.flops_per_s)
+        return {} if self._failed else rates
 
     def _measure_products(self, threads: int) -> None:
         if threads not in self._products:
@@ -178,7 +188,7 @@ def _square(dtype: torch.dtype, size: int, device: str) -> Callable[[], Any]:
     seeded = torch.Generator().manual_seed(size)
     values = torch.randn((size, size), generator=seeded).to(dtype=dtype, device=device)
     product = torch.empty_like(values)
-    return lambda: torch.mm(values, values, out=product)
+    return lambda: _multiply(values, values, out=product)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,104 @@
+"""What is kept of a race beside its samples."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from harness.device import CpuDevice, EnergyCounter
+from harness.execute import beside
+from harness.execute.beside import Beside
+from harness.measure.calls import Call
+from harness.measure.latency import Entrant
+from harness.records.schema import EnergyResult, Launch
+from tests.build import workload
+
+USED = EnergyResult(joules=2.0, resolution_joules=0.1, idle_watts=9.0, calls=7, counter="fake")
+
+
+class Counting(CpuDevice):
+    """A CPU whose energy is counted."""
+
+    counter: Any = object()
+
+    def energy_counter(self) -> EnergyCounter | None:
+        return cast(EnergyCounter, self.counter)
+
+
+class FakeMeter:
+    """Gives USED to every call but those that raise."""
+
+    asked: list[str]
+    raises: dict[str, Exception]
+
+    def __init__(self, counter: Any, device: Any) -> None:
+        if "counter" in self.raises:
+            raise self.raises["counter"]
+
+    def measure(self, call: Any, latency_s: float, alive: Any) -> EnergyResult:
+        self.asked.append(call)
+        alive()
+        if call in self.raises:
+            raise self.raises[call]
+        return USED
+
+
+@pytest.fixture(autouse=True)
+def meter(monkeypatch: pytest.MonkeyPatch) -> type[FakeMeter]:
+    monkeypatch.setattr(beside, "EnergyMeter", FakeMeter)
+    FakeMeter.asked, FakeMeter.raises = [], {}
+    return FakeMeter
+
+
+def made(device: CpuDevice, *names: str) -> tuple[Beside, list[Entrant], list[int]]:
+    entrants = [Entrant(name, cast(Call, name), rounds=[1.0]) for name in names]
+    named: list[int] = []
+    case = workload(threads=1)
+    return Beside(case, device, entrants, named.append, budget_s=0.1), entrants, named
+
+
+def test_energy_is_measured_of_all_but_copies_and_failures(meter: type[FakeMeter]) -> None:
+    found, entrants, named = made(Counting(), "softmax", "control", "wrong", "sdpa")
+    entrants[2].fault = ("incorrect", "off")
+    found.measure_energy({"control"})
+    assert meter.asked == ["softmax", "sdpa"]
+    assert named == [0, -1, 3, -1]
+    assert found.found(0)["energy"] == USED.model_dump()
+    assert "energy" not in found.found(1)
+
+
+def test_a_variant_that_raises_costs_only_itself(meter: type[FakeMeter]) -> None:
+    found, entrants, named = made(Counting(), "softmax", "sdpa")
+    meter.raises = {"softmax": ValueError("no such head")}
+    found.measure_energy(())
+    assert entrants[0].fault == ("error", "ValueError: no such head")
+    assert "energy" in found.found(1)
+    assert named[-1] == -1
+
+
+@pytest.mark.parametrize("where", ["counter", "sdpa"])
+def test_a_counter_that_is_gone_is_nobodys_fault(meter: type[FakeMeter], where: str) -> None:
+    found, entrants, _ = made(Counting(), "softmax", "sdpa")
+    meter.raises = {where: OSError("Permission denied")}
+    found.measure_energy(())
+    assert [entrant.fault for entrant in entrants] == [None, None]
+    assert "energy" not in found.found(1)
+
+
+def test_where_nothing_counts_energy_none_is_measured(meter: type[FakeMeter]) -> None:
+    device = Counting()
+    device.counter = None
+    found, _, named = made(device, "softmax")
+    found.measure_energy(())
+    assert (meter.asked, named, found.found(0)) == ([], [], {})
+
+
+def test_what_is_found_fits_a_launch() -> None:
+    found, _, _ = made(CpuDevice(), "softmax")
+    assert found.found(0) == {}
+    found.ceilings.measure()
+    found.running.rounds[0].append(4)
+    launch = Launch(rounds_s=(1.0,), warmup_s=(), **found.found(0))
+    assert launch.throttled == (4,)
+    assert launch.ceilings == found.ceilings.best() is not None
