@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -12,6 +12,7 @@ from harness.cli.options import load_variants, print_json
 from harness.errors import OptionError, RunError
 
 SUITE = "control"
+TIMEOUT_S = 60.0
 
 
 def read_margin(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
@@ -53,7 +54,7 @@ def machine_command(
     With --control, also how often the harness calls two copies of one kernel different here.
     """
     suite = _suite(control, settings, margin, budget)
-    from harness.cli.machine_text import print_control, print_machine
+    from harness.cli.machine_text import print_ceilings, print_control, print_machine
     from harness.execute.workers import Workers, allocator
     from harness.machine import describe_machine, hazards
 
@@ -68,6 +69,9 @@ def machine_command(
         print_machine(described, found, _no_gpu())
     stopped: BaseException | None = None
     with Workers() as workers:
+        document["ceilings"] = _ceilings(workers, described)
+        if not as_json:
+            print_ceilings(document["ceilings"])
         if suite is not None and control is not None:
             answers, stopped = _control(suite, control, workers)
             document["control"] = _summary(suite, answers)
@@ -83,6 +87,19 @@ def _no_gpu() -> str | None:
     from harness.device import CudaDevice
 
     return CudaDevice().unavailable()
+
+
+def _ceilings(workers: Any, described: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What each device reaches, measured in a worker; why not, where that failed."""
+    found = []
+    for device in ("cpu", "cuda") if "gpu" in described else ("cpu",):
+        asked = {"device": device, "threads": described["usable_cpus"]}
+        outcome = workers.run("ceilings", asked, TIMEOUT_S)
+        if outcome.answered:
+            found.append(outcome.result)
+        else:
+            found.append({**asked, "reason": outcome.reason(TIMEOUT_S)})
+    return found
 
 
 def _suite(

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from harness.report.numbers import exact_seconds, size
+from harness.report.numbers import exact_seconds, rounded, size
 
 Facts = Mapping[str, Any]
 
@@ -42,6 +42,7 @@ def _lines(machine: Facts, no_gpu: str | None) -> Iterator[tuple[str, str]]:
         ("threads", _threads(machine)),
         ("software", _software(machine)),
         ("allocator", _pairs(machine.get("allocator_variables", {}))),
+        ("energy", _energy(machine.get("energy", {}))),
         ("GPU", _gpu(machine["gpu"]) if "gpu" in machine else f"none: {no_gpu}"),
     )
     yield from ((name, text) for name, text in rows if text)
@@ -148,6 +149,14 @@ def _pairs(facts: Facts) -> str:
     )
 
 
+def _energy(energy: Facts) -> str:
+    texts = (
+        f"{device}: {found.get('counter') or 'not measured, ' + found['absent']}"
+        for device, found in energy.items()
+    )
+    return "; ".join(texts)
+
+
 def _gpu(gpu: Facts) -> str:
     memory = [size(gpu["memory_bytes"])] if "memory_bytes" in gpu else []
     texts = _some(
@@ -164,6 +173,31 @@ def _gpu(gpu: Facts) -> str:
     held = [f"held back by {', '.join(gpu['throttled'])}"] if gpu.get("throttled") else []
     mig = ["MIG on"] if gpu.get("mig") else []
     return ", ".join([str(gpu.get("model")), *memory, *texts, *held, *mig])
+
+
+def print_ceilings(ceilings: Sequence[Facts]) -> None:
+    """How fast each device multiplies, copies and calls at best."""
+    console = Console(soft_wrap=True, highlight=False)
+    for found in ceilings:
+        threads = f", {found['threads']} threads" if found["device"] == "cpu" else ""
+        console.print(f"\n[bold]ceilings of the {found['device']}{threads}[/bold]")
+        if "call_s" not in found:
+            console.print(f"not measured: {found.get('reason', 'no memory for it')}", markup=False)
+            continue
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for dtype, rate in found["matmul_flops_per_s"].items():
+            table.add_row(f"matrix product {dtype}", _rate(rate, "FLOP/s"))
+        table.add_row("memory, copied or read", _rate(found["bytes_per_s"], "B/s"))
+        table.add_row("smallest call", exact_seconds(found["call_s"], 2))
+        console.print(table)
+
+
+def _rate(value: float, unit: str) -> str:
+    """Three digits and an SI prefix: `193 GFLOP/s`."""
+    for prefix, scale in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
+        if value >= scale:
+            return f"{rounded(value / scale, 3)} {prefix}{unit}"
+    return f"{value:.3g} {unit}"
 
 
 def print_control(control: Facts) -> None:

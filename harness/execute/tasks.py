@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from harness.execute.ceilings import ceilings
 from harness.execute.probe import probe
 from harness.execute.race import race
 from harness.execute.survey import survey
@@ -23,5 +24,12 @@ def sequential(payload: dict[str, Any], folder: Path) -> dict[str, dict[str, flo
 
 
 TASKS: Mapping[str, Task] = MappingProxyType(
-    {"survey": survey, "truth": truth, "probe": probe, "race": race, "sequential": sequential}
+    {
+        "survey": survey,
+        "truth": truth,
+        "probe": probe,
+        "race": race,
+        "sequential": sequential,
+        "ceilings": ceilings,
+    }
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from harness.device import CpuDevice
+from harness.device import CpuDevice, device_named
 from harness.machine.container import container_facts
 from harness.machine.frequency import frequency_facts
 from harness.machine.gpu import gpu_description, gpu_state
@@ -31,7 +31,7 @@ def describe_machine(root: Path = Path("/")) -> dict[str, Any]:
     """CPUs, memory, limits, load, threads, versions and the GPU, without the host's name.
 
     root: where `/proc` and `/sys` lie. Sizes in bytes, clocks in MHz, shares from 0 to 1; what
-    the machine does not tell is absent, never 0.
+    the machine does not tell is absent, never 0. Energy alone says why, where nothing counts it.
     """
     tree = Tree(root)
     usable = _usable(tree)
@@ -50,6 +50,9 @@ def describe_machine(root: Path = Path("/")) -> dict[str, Any]:
         load_average=load_average(tree),
         on_battery=on_battery(tree),
         gpu=None if gpu is None else gpu | gpu_state(),
+        energy={
+            device: _energy(device) for device in (["cpu"] if gpu is None else ["cpu", "cuda"])
+        },
         threads=thread_facts(),
         thread_variables=thread_variables(),
         libraries=library_facts(),
@@ -68,3 +71,12 @@ def _usable(tree: Tree) -> tuple[int, ...]:
 def _cpu(tree: Tree, usable: tuple[int, ...]) -> dict[str, Any]:
     asked = CpuDevice().describe()
     return {"model": asked["model"], "capability": asked["capability"], **cpu_facts(tree, usable)}
+
+
+def _energy(device: str) -> dict[str, str]:
+    """The counter of a device's energy, or why there is none."""
+    asked = device_named(device)
+    counter = asked.energy_counter()
+    if counter is not None:
+        return {"counter": counter.name}
+    return {"absent": asked.energy_reason() or "the counter is gone since"}

@@ -55,6 +55,7 @@ FIELDS = (
     Field("allocator", ("resume", "machine"), "the settings of the C allocator", whole=True),
     Field("git"),  # of the folder that it was started in, which need not hold what was run
     Field("control", ("remark",), "how often it called two copies of one kernel different"),
+    Field("hazards"),
     Field("machine.platform", ("versions",), "the operating system"),
     Field("machine.python", ("versions",), "the version of Python"),
     Field("machine.torch", ("versions",), "the version of torch"),
@@ -79,6 +80,7 @@ FIELDS = (
     ),
     Field("machine.virtual", ("machine",), "a virtual machine or not", ("machine",)),
     Field("machine.load_average"),
+    Field("machine.energy"),
     Field("machine.on_battery", ("machine",), "running on battery"),
     Field(
         "machine.gpu",

@@ -15,6 +15,7 @@ from harness.errors import OptionError, RunError
 from harness.execute import control
 from harness.execute.control import Trial
 from harness.execute.tally import Answer
+from harness.execute.workers import Outcome, Workers
 from tests.cli.conftest import Call
 
 KNOWN: dict[str, Any] = {
@@ -43,6 +44,7 @@ KNOWN: dict[str, Any] = {
     "thread_variables": {"OMP_NUM_THREADS": "4"},
     "libraries": {"mkl": "2024.2"},
     "allocator_variables": {"preloaded": ["libjemalloc.so.2"]},
+    "energy": {"cpu": {"absent": "no RAPL here"}, "cuda": {"counter": "NVML"}},
     "gpu": {"model": "NVIDIA H100", "power_watts": 80.4, "throttled": ["power cap"], "mig": True},
 }
 PRINTED = (
@@ -57,15 +59,28 @@ PRINTED = (
     "torch 2.10, mkl 2024.2",
     "preloaded=libjemalloc.so.2",
     "NVIDIA H100, 80 W, held back by power cap, MIG on",
+    "cpu: not measured, no RAPL here; cuda: NVML",
     "- governor is powersave: ",
     "remedy: run `cpupower frequency-set -g performance`",
     "remedy: run under `taskset -c 0-3`",
 )
 
 
+def _reached(self: Workers, task: str, payload: dict[str, Any], timeout_s: float) -> Outcome:
+    """What a worker says of ceilings; that of the GPU dies."""
+    assert task == "ceilings"
+    assert payload["threads"] == 8
+    if payload["device"] == "cuda":
+        return Outcome(signal="SIGSEGV")
+    rates = {"float32": 1.234e12, "float16": 5e9}
+    told = {"matmul_flops_per_s": rates, "bytes_per_s": 3.68e10, "call_s": 8.8e-7}
+    return Outcome(result={**payload, **told})
+
+
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "describe_machine", lambda: KNOWN)
+    monkeypatch.setattr(Workers, "run", _reached)
     monkeypatch.setenv("COLUMNS", "160")
 
 
@@ -76,12 +91,29 @@ def test_what_is_printed_for_a_reader(call: Call, known: None) -> None:
         assert text in answer.out
 
 
+def test_ceilings_are_printed_and_a_failure_is_told(call: Call, known: None) -> None:
+    lines = _lines(call("machine").out)
+    assert "ceilings of the cpu, 8 threads".split() in lines
+    assert "matrix product float32 1.23 TFLOP/s".split() in lines
+    assert "matrix product float16 5.00 GFLOP/s".split() in lines
+    assert "memory, copied or read 36.8 GB/s".split() in lines
+    assert "smallest call 880 ns".split() in lines
+    assert "ceilings of the cuda".split() in lines
+    assert "not measured: the process was killed by SIGSEGV".split() in lines
+    told = json.loads(call("machine", "--json").out)["ceilings"]
+    assert [found["device"] for found in told] == ["cpu", "cuda"]
+    assert told[0]["call_s"] == 8.8e-7
+    assert told[1]["reason"] == "the process was killed by SIGSEGV"
+
+
 def test_a_machine_that_tells_little_has_few_lines(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "describe_machine", lambda: {"usable_cpus": 2, "cpu": {}})
+    monkeypatch.setattr(Workers, "run", lambda *_: Outcome(result={"device": "cpu", "threads": 2}))
     answer = call("machine")
     assert answer.code == 0
+    assert "not measured: no memory for it" in answer.out
     assert "nothing found that would hurt measurements" in answer.out
     assert "None" not in answer.out.split("GPU")[0]
     assert not {"caches", "clock", "NUMA", "limits", "host"} & set(answer.out.split())
@@ -127,7 +159,9 @@ def test_a_control_is_a_table(call: Call, known: None, monkeypatch: pytest.Monke
     )
     copies = ["race", "4", "0", "0.0%", "0.0%", "to", "60.2%", "4", "0", "2.0", "s"]
     found = ["race", "1", "1", "100.0%", "2.5%", "to", "100.0%", "0", "0", "2.0", "s"]
+    missed = ["do_bench", "1", "0", "0.0%", "0.0%", "to", "97.5%", "0", "0", "2.0", "s"]
     assert copies in _lines(answer.out)
+    assert missed in _lines(answer.out), "faster is no find"
     assert found in _lines(answer.out)
     assert "the copy made 5% slower" in answer.out
     assert [line.split()[0] for line in answer.err.splitlines()] == [
@@ -205,7 +239,12 @@ def test_a_real_control(call: Call) -> None:
     words = ["--set", "q_len=8", "--set", "head_dim=8", "--set", "threads=1", "--budget", "0.2"]
     answer = call("machine", "--control", "1", "--json", *words)
     assert answer.code == 0, answer.err
-    told = json.loads(answer.out)["control"]
+    document = json.loads(answer.out)
+    (ceilings,) = document["ceilings"]
+    assert set(ceilings["matmul_flops_per_s"]) == {"float32", "bfloat16", "float16", "float64"}
+    assert min(*ceilings["matmul_flops_per_s"].values(), ceilings["bytes_per_s"]) > 0
+    assert ceilings["call_s"] > 0
+    told = document["control"]
     assert [line["method"] for line in told["summary"]] == [
         "race",
         "blocked_autorange",

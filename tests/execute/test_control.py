@@ -271,7 +271,7 @@ def module_device() -> Any:
 
 @linux
 def test_a_control_in_real_workers(workers: Workers, suite: Suite) -> None:
-    """Through the race task itself; a copy fifty times slower is slower on any machine."""
+    """Through the race task itself; a copy fifty times slower shows on any machine."""
     quick = Control(load_suite("control", overrides=FAST), workers)
     found: list[Answer] = []
     trial = planned(suite, 1)[0]
@@ -279,7 +279,7 @@ def test_a_control_in_real_workers(workers: Workers, suite: Suite) -> None:
     quick.run([trial, far], lambda number, answers: found.extend(answers))
     assert [answer.method for answer in found] == ["race", *METHODS] * 2
     assert {answer.slowed for answer in found} == {0.0, 50.0}
-    assert [answer.verdict for answer in found[3:]] == ["slower"] * 3
+    assert min(answer.ratio for answer in found[3:]) > 5
 
 
 FAST = ["q_len=8", "head_dim=8", "threads=1", "measure.budget_s=0.2"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from harness.device import CudaDevice
+from harness.device import CpuDevice, CudaDevice
 from harness.device.nvml import Nvml
 from harness.machine import describe_machine, gpu, machine_slug
 from harness.machine.container import container_facts
@@ -224,7 +224,9 @@ def test_a_gpu_is_described_by_another_process_until_cuda_is_in_use(
     monkeypatch.setattr(CudaDevice, "describe", lambda self: pytest.fail("made a context"))
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
     monkeypatch.setattr(Nvml, "open", lambda **_: None)
-    assert describe_machine()["gpu"] == {"model": "NVIDIA H200"}
+    described = describe_machine()
+    assert described["gpu"] == {"model": "NVIDIA H200"}
+    assert "NVML" in described["energy"]["cuda"]["absent"]
     assert machine_slug("cuda") == "nvidia-h200"
 
 
@@ -245,6 +247,20 @@ def test_the_state_of_a_gpu_leaves_this_process_out(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-12")
     gpu.gpu_state()
     assert opened == [(0, None), (3, None), (0, "GPU-12")]
+
+
+def test_energy_is_told_or_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CpuDevice, "energy_counter", lambda self: None)
+    monkeypatch.setattr(CpuDevice, "energy_reason", lambda self: "nothing counts")
+    assert describe_machine()["energy"] == {"cpu": {"absent": "nothing counts"}}
+
+    class Counter:
+        """A counter by its name alone."""
+
+        name = "RAPL package"
+
+    monkeypatch.setattr(CpuDevice, "energy_counter", lambda self: Counter())
+    assert describe_machine()["energy"] == {"cpu": {"counter": "RAPL package"}}
 
 
 def test_a_gpu_that_cannot_be_described_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
