@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.device import Device
+from harness.execute.beside import Beside
 from harness.execute.checker import Checker, Pool
 from harness.execute.setting import Loaded, build, load_variants, start_device
 from harness.execute.slowed import slow_down
@@ -26,7 +27,7 @@ def race(payload: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
 
     entrants: `{"name", "variant", "own"}` in order, the baseline first when `has_baseline`, own
     the error of its definition in the case's dtype; an entrant with `slowed` is made slower by
-    that share.
+    that share. energy: measure it afterwards, where the device counts any.
     """
     running = Running(folder)
     workload = Workload.model_validate(payload["workload"])
@@ -46,19 +47,23 @@ def race(payload: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
         running(index)
         entrants.append(start.entrant(described))
     running(-1)
+    beside = Beside(workload, device, entrants, running, payload["rules"]["budget_s"])
     Race(
         entrants=entrants,
         device=device,
         rules=Rules(**payload["rules"]),
         refill=pool.refill,
         inspector=inspector,
-        running=running,
+        running=beside.running,
         has_baseline=payload["has_baseline"],
         controls=frozenset(payload["controls"]),
         draws=pool.draws,
         seed=payload["seed"],
+        between=beside.ceilings.measure,
     ).run()
-    return [_answer(entrant) for entrant in entrants]
+    if payload.get("energy"):
+        beside.measure_energy(payload["controls"])
+    return [_answer(entrant) | beside.found(index) for index, entrant in enumerate(entrants)]
 
 
 @dataclass(frozen=True)
