@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from torch._dynamo.utils import counters
+
 from harness.measure.calls import Call
-from harness.measure.kernels import compiled_frames
 from harness.measure.perturbation import LEAKS, Perturbations
 from harness.workload import Workload
 
@@ -41,6 +42,14 @@ def hindrance(call: Call, planner: Perturbations, name: str) -> str | None:
     return _no_other_scale(call) if name == "scale" else _too_little(call.workload, name)
 
 
+def compiled_graphs() -> int:
+    """Graphs that torch.compile has made in this process, by whomever it was asked.
+
+    A function that must be compiled whole (`fullgraph`) is in no count of frames.
+    """
+    return int(counters["stats"].get("unique_graphs", 0))
+
+
 def doubled(workload: Workload) -> Workload:
     """The same workload at twice the scale."""
     return workload.model_copy(update={"scale": 2 * workload.scale})
@@ -53,7 +62,7 @@ def _not_hidden(workload: Workload, planner: Perturbations, name: str) -> str | 
 
 
 def _no_other_scale(call: Call) -> str | None:
-    if call.workload.compile or compiled_frames():
+    if call.workload.compile or compiled_graphs():
         return "it is compiled, and another scale would be compiled anew"
     return call.op.unsupported(doubled(call.workload))
 

@@ -13,9 +13,9 @@ from harness.device import CpuDevice
 from harness.inputs import make_inputs, make_output_gradient
 from harness.mask import MaskSpec
 from harness.measure.calls import Call, make_buffers, once, prepare
-from harness.measure.kernels import compiled_frames
 from harness.measure.numerics import judge
 from harness.measure.process import GlobalGenerators
+from harness.measure.properties import compiled_graphs
 from harness.measure.repetition import FirstOutput, RandomStates
 from harness.measure.semantics import Probed, Semantics, probe_semantics
 from harness.measure.truth import softmax_rows, truth_of
@@ -41,7 +41,7 @@ def semantics_of(
     call = call or call_of(op, asked)
     uncalled, generators = RandomStates("cpu"), GlobalGenerators()
     produced, *_ = once(call, CpuDevice())
-    drew = None if compiled_frames() else generators.drawn()
+    drew = None if compiled_graphs() else generators.drawn()
     wrong = judge(produced, truth, asked).wrong
     assert (wrong is None) == passes, f"the gate says: {wrong}"
     assert produced.output is not None

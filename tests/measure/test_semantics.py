@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from harness.measure.semantics import Semantics
 from tests.measure import claims
@@ -20,6 +21,7 @@ def probed(variant: Any, *, passes: bool = True, **fields: Any) -> Semantics:
     """A variant, or its class, on a small forward workload."""
     op = variant() if isinstance(variant, type) else variant
     torch.manual_seed(0)
+    counters.clear()  # what earlier tests compiled is no business of this one
     return semantics_of(op, small(**{"pass": "forward", **fields}), passes=passes)
 
 
