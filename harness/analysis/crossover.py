@@ -175,15 +175,15 @@ def _crossing(steps: Sequence[Step], below: str, above: str) -> Crossing:
     """Of steps whose first and last are told apart, with different winners."""
     turn = steps[-1].sign
     places = _zeros(steps, [turn * step.value for step in steps])
-    # With the sign turned so that the ratio rises, its interval first reaches 1 with its upper
-    # end and leaves it for good with its lower end.
+    # With the sign turned so that the ratio rises, its interval reaches 1 with its upper end and
+    # leaves it with its lower end: once each, since nothing in between is told apart.
     tops = [turn * (step.high if turn > 0 else step.low) for step in steps]
     bottoms = [turn * (step.low if turn > 0 else step.high) for step in steps]
     return Crossing(
         # Noise may carry the estimate across 1 several times: the middle of the first and last.
         math.exp((places[0] + places[-1]) / 2),
         math.exp(_zeros(steps, tops)[0]),
-        math.exp(_zeros(steps, bottoms)[-1]),
+        math.exp(_zeros(steps, bottoms)[0]),
         (steps[0].length, steps[-1].length),
         below,
         above,

@@ -82,6 +82,8 @@ def test_a_length_at_which_two_are_not_told_apart_leaves_it_not_known(straddles:
     pair = pairs(rows)[BASELINE, FAST]
     assert (pair.outcome, pair.quicker, pair.open) == ("not known", None, (LENGTHS[straddles],))
     assert pair.text == f"not known: not told apart at {LENGTHS[straddles]}"
+    turned = pairs(rows[len(LENGTHS) :] + rows[: len(LENGTHS)])[FAST, BASELINE]
+    assert (turned.outcome, turned.quicker) == ("not known", None)
 
 
 def test_what_is_not_told_apart_widens_the_crossing_that_it_lies_in() -> None:
@@ -149,7 +151,7 @@ def test_without_a_baseline_latencies_decide() -> None:
 def test_what_failed_is_outside_the_range() -> None:
     rows = [row(BASELINE, n) for n in LENGTHS]
     rows += [against(FAST, n, 0.5) for n in LENGTHS[:3]]
-    rows += [row(FAST, n, status="oom", reason="full") for n in LENGTHS[3:]]
+    rows += [row(FAST, n, status="impossible", reason="x", latency_s=1e-9) for n in LENGTHS[3:]]
     rows += [against("flex", LENGTHS[0], 0.5)]
     assert list(pairs(rows)) == [(BASELINE, FAST)]
     assert pairs(rows)[BASELINE, FAST].text.endswith("quicker from 256 to 1024")
