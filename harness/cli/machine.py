@@ -51,7 +51,8 @@ def machine_command(
 ) -> None:
     """Say what this machine is, what of it would hurt measurements, and how fast it can be.
 
-    With --control, also how often the harness calls two copies of one kernel different here.
+    With --control, also how often the harness calls two copies of one kernel different here: on
+    the CPU, unless --set device=cuda --set dtype=bfloat16 names another.
     """
     suite = _suite(control, settings, margin, budget)
     from harness.cli.machine_text import print_ceilings, print_control, print_machine

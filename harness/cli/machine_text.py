@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from harness.report.numbers import exact_seconds, rounded, size
 
@@ -219,14 +219,14 @@ def print_control(control: Facts) -> None:
 def _counts(lines: Sequence[Facts], slowed: float) -> Table:
     title = f"the copy made {slowed:.0%} slower" if slowed else "two copies of one kernel"
     what = "slower" if slowed else "different"
-    names = ("method", "trials", what, "share", "95% interval", "same", "undecided", "a trial")
-    table = Table(*names, title=f"\n{title}", title_justify="left", box=None, pad_edge=False)
+    names = ("method", "trials", what, "95% interval", "same", "undecided", "a trial")
+    columns = (Column(name, no_wrap=True) for name in names)
+    table = Table(*columns, title=f"\n{title}", title_justify="left", box=None, pad_edge=False)
     for line in lines:
         table.add_row(
             str(line["method"]),
             str(line["trials"]),
-            str(line[what]),
-            f"{line['share']:.1%}",
+            f"{line[what]} ({line['share']:.1%})",
             f"{line['low']:.1%} to {line['high']:.1%}",
             str(line["same"]),
             str(line["undecided"]),

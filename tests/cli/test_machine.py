@@ -157,9 +157,9 @@ def test_a_control_is_a_table(call: Call, known: None, monkeypatch: pytest.Monke
     assert "against a copy of itself, margin 0.05, alpha 0.05, 2 launches, at most 3 s" in (
         answer.out
     )
-    copies = ["race", "4", "0", "0.0%", "0.0%", "to", "60.2%", "4", "0", "2.0", "s"]
-    found = ["race", "1", "1", "100.0%", "2.5%", "to", "100.0%", "0", "0", "2.0", "s"]
-    missed = ["do_bench", "1", "0", "0.0%", "0.0%", "to", "97.5%", "0", "0", "2.0", "s"]
+    copies = ["race", "4", "0", "(0.0%)", "0.0%", "to", "60.2%", "4", "0", "2.0", "s"]
+    found = ["race", "1", "1", "(100.0%)", "2.5%", "to", "100.0%", "0", "0", "2.0", "s"]
+    missed = ["do_bench", "1", "0", "(0.0%)", "0.0%", "to", "97.5%", "0", "0", "2.0", "s"]
     assert copies in _lines(answer.out)
     assert missed in _lines(answer.out), "faster is no find"
     assert found in _lines(answer.out)
@@ -201,7 +201,7 @@ def test_what_was_measured_before_the_end_is_printed(
     answer = call("machine", "--control", "8")
     assert answer.code == code
     assert why in answer.err.splitlines()[-1]
-    assert ["race", "1", "0", "0.0%", "0.0%", "to", "97.5%", "1", "0", "2.0", "s"] in _lines(
+    assert ["race", "1", "0", "(0.0%)", "0.0%", "to", "97.5%", "1", "0", "2.0", "s"] in _lines(
         answer.out
     )
 
