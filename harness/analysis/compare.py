@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.analysis.pair import KINDS, Kind, Pair, Rules, paired
+from harness.analysis.pair import KINDS, Kind, Pair, Rules, ceilings_of, paired
 from harness.errors import RunError
 from harness.records import CaseRecord, read_manifest, read_records
 from harness.records.manifest import Difference, differences
@@ -29,14 +29,20 @@ class Options:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Run B against run A. machines, versions: in what the runs are unlike, as was allowed."""
+    """Run B against run A. machines, versions: in what the runs are unlike, as was allowed.
+
+    measures: the settings of A and of B. no_yardstick: the folders of runs in which the machine
+    was not measured beside the races.
+    """
 
     pairs: tuple[Pair, ...]
     only_a: tuple[CaseRecord, ...]
     only_b: tuple[CaseRecord, ...]
     rules: Rules
+    measures: tuple[Manifest, Manifest]
     machines: tuple[Difference, ...] = ()
     versions: tuple[Difference, ...] = ()
+    no_yardstick: tuple[Path, ...] = ()
     remarks: tuple[str, ...] = ()
 
     @property
@@ -44,13 +50,6 @@ class Comparison:
         """What every line of an answer says: `other machine, other versions`; else empty."""
         said = (("other machine", self.machines), ("other versions", self.versions))
         return ", ".join(text for text, found in said if found)
-
-    @property
-    def has_yardstick(self) -> bool:
-        """True when both runs measured the machine beside some block that they share."""
-        timings = [pair.timing for pair in self.pairs if pair.timing is not None]
-        new = [timing.evidence for timing in timings if timing.verdict != "same" or timing.why]
-        return not new or any(evidence.yardstick is not None for evidence in new)
 
     def counts(self) -> dict[str, int]:
         """How many cases have each verdict on latency, in the order of VERDICTS."""
@@ -96,8 +95,10 @@ def compare(a: Path, b: Path, options: Options | None = None) -> Comparison:
         only_a=tuple(case for name, case in one.cases.items() if name not in other.cases),
         only_b=tuple(case for name, case in other.cases.items() if name not in one.cases),
         rules=rules,
+        measures=(measure, other.manifest["suite"]["measure"]),
         machines=machines,
         versions=versions,
+        no_yardstick=tuple(run.folder for run in (one, other) if not run.has_yardstick),
         remarks=tuple(text for run in (one, other) for text in remarks(run.folder, run.manifest)),
     )
 
@@ -148,6 +149,10 @@ class _Run:
             run.cases[record.case_id] = record
             run.blocks.setdefault(record.block_id, []).append(record)
         return run
+
+    @property
+    def has_yardstick(self) -> bool:
+        return any(ceilings_of(block) for block in self.blocks.values())
 
     def source(self, case: CaseRecord) -> Any:
         return (self.manifest.get("sources") or {}).get(case.variant.name)

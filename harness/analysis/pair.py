@@ -144,31 +144,41 @@ def _timing(a: CaseRecord, b: CaseRecord, block_a: Block, block_b: Block, rules:
     spans = seconds_span(a.launches, rules.alpha), seconds_span(b.launches, rules.alpha)
     if a.launches == b.launches:  # one measurement, read twice
         return Timing("same", Evidence(IDENTICAL), spans)
-    relative, whole = None, None
-    bases = _baseline(block_a), _baseline(block_b)
-    if bases[0] is not None and bases[1] is not None and bases[0].case_id == bases[1].case_id:
-        whole = quotient(*(seconds_span(one.launches, rules.alpha) for one in bases), rules.alpha)
-        if bases[0].case_id != a.case_id:
-            relative = quotient(
-                ratio_span(a.launches, bases[0].launches, rules.alpha),
-                ratio_span(b.launches, bases[1].launches, rules.alpha),
-                rules.alpha,
-            )
-    seen = yardstick(_ceilings(block_a), _ceilings(block_b))
-    evidence = Evidence(quotient(*spans, rules.alpha), relative, seen, whole)
+    seen = yardstick(ceilings_of(block_a), ceilings_of(block_b))
+    seconds = quotient(*spans, rules.alpha)
+    whole, relative = _beside(a, b, _baselines(block_a, block_b), rules.alpha)
+    evidence = Evidence(seconds, relative, seen, whole)
     verdict = evidence.verdict(rules.margin)
     return Timing(verdict, evidence, spans, evidence.why(rules.margin, spans))
+
+
+def _beside(
+    a: CaseRecord, b: CaseRecord, bases: tuple[CaseRecord, CaseRecord] | None, alpha: float
+) -> tuple[Change | None, Change | None]:
+    """The baseline's change of seconds, and that of the ratio to it where the case is another."""
+    if bases is None:
+        return None, None
+    one, other = (base.launches for base in bases)
+    whole = quotient(seconds_span(one, alpha), seconds_span(other, alpha), alpha)
+    if bases[0].case_id == a.case_id:
+        return whole, None
+    ratios = ratio_span(a.launches, one, alpha), ratio_span(b.launches, other, alpha)
+    return whole, quotient(*ratios, alpha)
+
+
+def _baselines(block_a: Block, block_b: Block) -> tuple[CaseRecord, CaseRecord] | None:
+    """The baseline that both blocks share; None where they have none or two."""
+    found = [r for block in (block_a, block_b) for r in block if r.is_baseline and r.status == "ok"]
+    if len(found) != 2 or found[0].case_id != found[1].case_id:
+        return None
+    return found[0], found[1]
 
 
 def _named(block: Block, case_id: str) -> CaseRecord:
     return next(record for record in block if record.case_id == case_id)
 
 
-def _baseline(block: Block) -> CaseRecord | None:
-    return next((r for r in block if r.is_baseline and r.status == "ok"), None)
-
-
-def _ceilings(block: Block) -> list[Ceilings]:
-    """The rates beside each launch of the block, each once."""
+def ceilings_of(block: Block) -> list[Ceilings]:
+    """The rates measured beside each launch of a block, each once."""
     found = (launch.ceilings for record in block for launch in record.launches)
     return list(dict.fromkeys(ceilings for ceilings in found if ceilings is not None))
