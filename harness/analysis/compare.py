@@ -90,6 +90,7 @@ def compare(a: Path, b: Path, options: Options | None = None) -> Comparison:
     measure = one.manifest["suite"]["measure"]
     margin = measure["margin"] if asked.margin is None else asked.margin
     rules = Rules(margin, measure["alpha"])
+    runs = {run.folder: run for run in (one, other)}
     return Comparison(
         pairs=tuple(_pair(case, one, other, rules) for case in both),
         only_a=tuple(case for name, case in one.cases.items() if name not in other.cases),
@@ -98,8 +99,10 @@ def compare(a: Path, b: Path, options: Options | None = None) -> Comparison:
         measures=(measure, other.manifest["suite"]["measure"]),
         machines=machines,
         versions=versions,
-        no_yardstick=tuple(run.folder for run in (one, other) if not run.has_yardstick),
-        remarks=tuple(text for run in (one, other) for text in remarks(run.folder, run.manifest)),
+        no_yardstick=tuple(folder for folder, run in runs.items() if not run.has_yardstick),
+        remarks=tuple(
+            text for folder, run in runs.items() for text in remarks(folder, run.manifest)
+        ),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -15,7 +16,7 @@ from harness.analysis.advice import meaning, remedy
 from harness.analysis.change import Change, Evidence
 from harness.analysis.compare import Comparison
 from harness.analysis.groups import Group, grouped
-from harness.analysis.pair import Judged, Pair
+from harness.analysis.pair import IDENTICAL, Judged, Pair
 from harness.records import CaseRecord
 from harness.report.numbers import speedup, speedup_interval
 from harness.workload import Workload
@@ -33,7 +34,10 @@ def print_comparison(found: Comparison, run_a: Path, run_b: Path) -> None:
     console = Console(highlight=False)
     lines = Console(highlight=False, soft_wrap=True)
     lines.print(f"A: {run_a}\nB: {run_b}", markup=False)
-    lines.print(f"times are B over A: above 1x B is slower; margin {100 * found.rules.margin:g}%")
+    lines.print(
+        "time B/A: above 1x B is slower; to baseline: the ratio to it, B over A; "
+        f"margin {100 * found.rules.margin:g}%"
+    )
     for one in (*found.machines, *found.versions):
         lines.print(f"unlike: {one}", markup=False)
     for text in found.remarks:
@@ -48,13 +52,13 @@ def print_comparison(found: Comparison, run_a: Path, run_b: Path) -> None:
 
 
 def _table(group: Group, found: Comparison) -> Table:
-    drawn = Table(title=Text(group.title), title_justify="left", pad_edge=False)
+    drawn = Table(title=Text(group.title), title_justify="left", pad_edge=False, box=SIMPLE_HEAD)
     drawn.add_column("variant", overflow="fold")
     drawn.add_column(group.axis, justify="right")
-    drawn.add_column("verdict")
-    drawn.add_column("time B/A", justify="right")
-    drawn.add_column("its ratio to baseline", justify="right")
-    drawn.add_column("notes")
+    drawn.add_column("verdict", no_wrap=True)
+    drawn.add_column("time B/A", justify="right", no_wrap=True)
+    drawn.add_column("to baseline", justify="right", no_wrap=True)
+    drawn.add_column("notes", overflow="fold")
     for pair in sorted(_pairs(group), key=_rank):
         seen = None if pair.timing is None else pair.timing.evidence
         drawn.add_row(
@@ -83,7 +87,9 @@ def _rank(pair: Pair) -> tuple[Any, ...]:
 
 
 def _factor(change: Change) -> str:
-    """`1.10x (1.05 to 1.15)`: what is known of it with its interval."""
+    """`1.10x` and below it `1.05 to 1.15`, as many digits as are known."""
+    if change == IDENTICAL:
+        return "1x"
     turned = (
         1 / change.ratio,
         None if change.high is None else 1 / change.high,
@@ -110,6 +116,8 @@ def _notes(pair: Pair, found: Comparison) -> Iterator[str]:
 def _timing_notes(pair: Pair, found: Comparison) -> Iterator[str]:
     assert pair.timing is not None
     seen, why = pair.timing.evidence, pair.timing.why
+    if seen.seconds == IDENTICAL:
+        yield "same samples"
     machine = _machine(seen, found.rules.margin)
     if machine:
         yield machine
