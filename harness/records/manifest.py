@@ -80,7 +80,7 @@ FIELDS = (
     ),
     Field("machine.virtual", ("machine",), "a virtual machine or not", ("machine",)),
     Field("machine.load_average"),
-    Field("machine.energy"),
+    Field("machine.energy"),  # which counters there are; what they read is in the records
     Field("machine.on_battery", ("machine",), "running on battery"),
     Field(
         "machine.gpu",
