@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+import time
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 from harness.device import Device
+from harness.execute.setting import start_device
 from harness.measure.ceilings import CeilingMeter
 from harness.measure.energy import EnergyMeter
 from harness.measure.faults import reason_of, status_of
@@ -17,6 +20,22 @@ from harness.workload import Workload
 
 CEILINGS_SHARE, CEILINGS_MOST_S = 0.04, 0.06
 """Of a launch's budget, and at most, what ceilings may take after their first measurement."""
+
+
+AGAIN_S, PAUSE_S = 1.0, 0.02
+"""How long ceilings are measured when they decide whether a case is impossible, with pauses."""
+
+
+def limits(payload: dict[str, Any], folder: Path) -> dict[str, float]:
+    """The ceilings of `{"workload"}`, measured for longer than beside a race; {} where none are."""
+    workload = Workload.model_validate(payload["workload"])
+    meter = CeilingMeter(workload, start_device(workload), AGAIN_S)
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < AGAIN_S:
+        meter.measure()
+        time.sleep(PAUSE_S)
+    best = meter.best()
+    return {} if best is None else dataclasses.asdict(best)
 
 
 class Beside:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from harness.execute.beside import limits
 from harness.execute.ceilings import ceilings
 from harness.execute.probe import probe
 from harness.execute.race import race
@@ -29,6 +30,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         "truth": truth,
         "probe": probe,
         "race": race,
+        "limits": limits,
         "sequential": sequential,
         "ceilings": ceilings,
     }
