@@ -173,13 +173,13 @@ def _checks(record: CaseRecord) -> Row:
     row: Row = {}
     if record.gate is not None:
         row |= {
-            "mutants_killed": "; ".join(record.gate.killed),
-            "mutants_survived": "; ".join(record.gate.survived),
+            "mutants_killed": _joined(record.gate.killed),
+            "mutants_survived": _joined(record.gate.survived),
             "vacuous": record.gate.vacuous,
         }
     if record.semantics is not None:
-        row["semantics_held"] = "; ".join(record.semantics.held)
-        row["semantics_not_probed"] = "; ".join(record.semantics.not_probed)
+        row["semantics_held"] = _joined(record.semantics.held)
+        row["semantics_not_probed"] = _joined(record.semantics.not_probed)
     if record.cost is not None:
         row |= {
             "executed_flops": record.cost.executed_flops,
@@ -191,6 +191,11 @@ def _checks(record: CaseRecord) -> Row:
         row["energy_joules"] = record.energy.joules
         row["energy_resolution_joules"] = record.energy.resolution_joules
     return row
+
+
+def _joined(names: Iterable[str]) -> str | None:
+    # A file of values separated by commas has no empty text, only an empty cell.
+    return "; ".join(names) or None
 
 
 def _limits(record: CaseRecord, latency_s: float) -> Row:

@@ -58,6 +58,11 @@ def factor_axis(axis: Axis, low: float, high: float) -> None:
     _set_ticks(axis, ticks, lambda value: f"{value:g}x")
 
 
+def share_axis(axis: Axis, low: float, high: float) -> None:
+    """A log axis of shares, 100% always within it: `1%`, `10%`, `100%`."""
+    _decimal_axis(axis, low, max(high, 1.0), lambda value: f"{100 * value:g}%")
+
+
 def error_axis(axis: Axis, low: float, high: float, zero: float | None) -> None:
     """A log axis of errors; `zero` is where an error of exactly 0 is drawn, and is labelled so."""
     low, high = _widened(low, high, 10.0)

@@ -1,4 +1,4 @@
-"""The four charts: what each draws into one panel."""
+"""The five charts: what each draws into one panel."""
 
 from __future__ import annotations
 
@@ -178,6 +178,29 @@ class Speedup(AgainstLength):
 
 
 @final
+class Limit(AgainstLength):
+    """Fraction of the attainable against length, with the line at 100%."""
+
+    kind = "limit"
+    title = "Fraction of the attainable against length"
+    quantity = "of the attainable"
+    columns = ("attainable_fraction",)
+    value = "attainable_fraction"
+
+    def bounds(self, row: Row) -> tuple[float, float]:
+        """The interval of the latency, turned over."""
+        fraction, latency = float(row["attainable_fraction"]), float(row["latency_s"])
+        low, high = (float(row.get(f"latency_{end}_s") or latency) for end in ("low", "high"))
+        return fraction * latency / high, fraction * latency / low
+
+    def scale(self, axes: Axes, group: Group, everything: Sequence[Row]) -> None:
+        """Tokens by shares."""
+        axes.axhline(1.0, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1.5)
+        scales.length_axis(axes, group.lengths, group.axis)
+        scales.share_axis(axes.yaxis, *self.span(everything))
+
+
+@final
 class ErrorLatency(Chart):
     """Error against latency at one length, with a Pareto front for each family.
 
@@ -266,4 +289,4 @@ def _marker(look: Look, size: float = 6.0) -> dict[str, Any]:
     }
 
 
-CHARTS: tuple[Chart, ...] = (Latency(), Speedup(), Memory(), ErrorLatency())
+CHARTS: tuple[Chart, ...] = (Latency(), Speedup(), Memory(), Limit(), ErrorLatency())

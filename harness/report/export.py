@@ -26,7 +26,8 @@ COLUMNS = (
 # Whole numbers, which pandas turns into floats as soon as one is absent.
 WHOLE = (
     "batch", "heads", "kv_heads", "q_len", "kv_len", "head_dim", "v_head_dim", "threads", "seed",
-    "rounds", "launches", "peak_bytes", "output_bytes", "rss_peak_bytes", "flops",
+    "rounds", "rounds_needed", "launches", "peak_bytes", "output_bytes", "rss_peak_bytes", "flops",
+    "executed_flops", "compulsory_bytes", "throttled_rounds",
 )  # fmt: skip
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",

@@ -13,6 +13,8 @@ ROUGH_DIGITS = 2
 PLAIN_DIGITS = 3
 _MOST_DECIMALS = 9
 _SECONDS = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))
+_RATES = (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
+_JOULES = (("J", 1.0), ("mJ", 1e-3), ("uJ", 1e-6))
 _BYTES = (("TiB", 2.0**40), ("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10), ("B", 1.0))
 
 
@@ -62,6 +64,28 @@ def size(value: float | None) -> str:
     digits = max(PLAIN_DIGITS, len(str(int(scaled))))
     text = rounded(scaled, digits)
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {unit}"
+
+
+def rate(value: float, unit: str, digits: int = ROUGH_DIGITS) -> str:
+    """An amount a second with an SI prefix: `45 GFLOP/s`, `1.2 GB/s`."""
+    near = float(f"{value:.{digits - 1}e}")
+    prefix, scale = _unit(near, _RATES)
+    return f"{rounded(near / scale, digits)} {prefix}{unit}"
+
+
+def percent(share: float, digits: int = ROUGH_DIGITS) -> str:
+    """A share as `62%`, `0.81%`."""
+    return f"{rounded(100 * share, digits)}%"
+
+
+def joules(value: float, resolution: float) -> str:
+    """Energy with its resolution: `1.21 +- 0.02 J`; `below 0.02 J` where the counter saw less."""
+    unit, scale = _unit(max(abs(value), resolution), _JOULES)
+    step = rounded(resolution / scale, 1)
+    if value <= resolution:
+        return f"below {step} {unit}"
+    places = len(step.partition(".")[2])
+    return f"{value / scale:.{places}f} \u00b1 {step} {unit}"
 
 
 def speedup(ratio: float | None, low: float | None = None, high: float | None = None) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from harness.analysis.groups import Group, Row, grouped, in_order, rows_of
-from harness.report.numbers import ABSENT, seconds, speedup, speedup_interval
+from harness.report.numbers import ABSENT, rounded, seconds, speedup, speedup_interval
 from harness.report.ranking import winners_of
 
 STATUSES = (
@@ -35,6 +35,14 @@ class Cell:
     is_baseline: bool = False
     fastest: bool = False
     reason: str = ""
+    rounds_needed: int | None = None
+
+    @property
+    def verdict_text(self) -> str:
+        """The verdict in words: `undecided: about 4000 rounds would decide it`."""
+        if self.rounds_needed is None:
+            return self.verdict or ""
+        return f"{self.verdict}: about {rounded(self.rounds_needed, 1)} rounds would decide it"
 
     @property
     def mark(self) -> str:
@@ -138,6 +146,7 @@ def _cell(row: Row | None, best: set[tuple[tuple[object, object], str]]) -> Cell
         row.get("verdict"),
         fastest=((row.get("run"), row.get("block_id")), row["variant"]) in best,
         reason=str(row.get("reason", "")),
+        rounds_needed=row.get("rounds_needed"),
     )
 
 

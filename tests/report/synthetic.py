@@ -21,6 +21,7 @@ SHAPES: dict[str, tuple[float, float, float, float, float]] = {
     "polynomial(degree=1)": (2.0, 3.9e-4, 2.0, 2**20.8, 8e-8),
     "chunked": (1.95, 4.05e-4, 1.3, 2**19, 4e-7),
 }
+MUTANTS = ("zeros", "mean_of_v", "one_key_dropped")
 WORKLOAD: dict[str, Any] = {
     "level": "op",
     "batch": 1,
@@ -97,7 +98,29 @@ def measured(variant: str, length: int, kind: str, mask: str) -> dict[str, Any]:
         "flops": 4 * 4 * 64 * length**2,
         "flops_per_s": 4 * 4 * 64 * length**2 / latency,
         "kernels": "aten::bmm; aten::_softmax",
+        **limits(length, latency),
+        "claimed_time_growth": 2.0,
+        "claimed_memory_growth": memory_slope if memory_slope != 1.3 else 1.0,
+        "mutants_killed": "; ".join(MUTANTS),
+        "vacuous": False,
+        "semantics_held": "causality; determinism; scale",
+        "semantics_not_probed": "grouped_heads",
+        "throttled_rounds": 0,
         **({} if variant == BASELINE else compared),
+    }
+
+
+def limits(length: int, latency: float) -> dict[str, Any]:
+    """How close to a machine of 100 GFLOP/s and 10 GB/s; every pair is executed."""
+    flops, moved = 4 * 4 * 64 * length**2, 4 * 4 * length * 64 * 4
+    attainable = max(flops / 1e11, moved / 1e10)
+    return {
+        "executed_flops": flops,
+        "compulsory_bytes": moved,
+        "bytes_per_s": moved / latency,
+        "bound_by": "compute" if attainable == flops / 1e11 else "memory",
+        "attainable_s": attainable,
+        "attainable_fraction": attainable / latency,
     }
 
 

@@ -34,7 +34,7 @@ def test_each_quantity_has_a_figure_for_each_pass(
     whole: tuple[list[Plot], list[Missing]],
 ) -> None:
     plots, missing = whole
-    names = [f"{kind}-forward{more}" for kind in ("latency", "speedup", "memory", "error")
+    names = [f"{kind}-forward{more}" for kind in ("latency", "speedup", "memory", "limit", "error")
              for more in ("", "-backward")]  # fmt: skip
     assert sorted(plot.name for plot in plots) == sorted(names)
     assert missing == []
@@ -61,13 +61,13 @@ def test_with_nothing_correct_every_figure_is_left_out_with_the_reason() -> None
     plots, missing = figures.figures(frame_of([row(BASELINE, status="oom", reason="no memory")]))
     assert plots == []
     assert {one.reason for one in missing} == {"no case came out ok"}
-    assert len(missing) == 4
+    assert len(missing) == 5
 
 
 def test_without_comparisons_the_speed_up_is_left_out() -> None:
     plots, missing = figures.figures(frame_of([row(BASELINE)]))
     assert [one.reason for one in missing] == ["nothing was compared with a baseline"]
-    assert len(plots) == 3
+    assert len(plots) == 4
 
 
 def test_an_empty_frame_says_why() -> None:

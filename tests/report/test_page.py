@@ -96,7 +96,7 @@ def test_ids_are_unique_and_every_inner_link_has_its_end(written: Path) -> None:
 def test_figures_and_tables_can_be_read_without_eyes(written: Path) -> None:
     reader = read(written.read_text())
     drawings = reader.all("svg")
-    assert len(drawings) == len(reader.all("figcaption")) == 8
+    assert len(drawings) == len(reader.all("figcaption")) == 10
     assert all(tag["role"] == "img" and tag["aria-label"] for tag in drawings)
     assert len(reader.all("caption")) == len(reader.all("table"))
     assert all("scope" in tag for tag in reader.all("th"))
@@ -105,7 +105,7 @@ def test_figures_and_tables_can_be_read_without_eyes(written: Path) -> None:
 def test_the_records_and_every_figure_lie_beside_the_page(written: Path) -> None:
     names = {path.name for path in written.parent.iterdir()}
     assert {"index.html", "records.csv", "latency-forward.pdf", "error-forward.svg"} <= names
-    assert len(names) == 2 + 8 * 3
+    assert len(names) == 2 + 10 * 3
 
 
 def test_what_comes_from_users_is_text() -> None:

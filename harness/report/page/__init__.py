@@ -11,15 +11,18 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from harness.analysis.crossover import crossovers_of
 from harness.analysis.groups import rows_of, shared
+from harness.analysis.growth import TOLERANCE, growths_of
 from harness.errors import RunError
 from harness.records import controls, load, named_runs
 from harness.report import figures as drawing
-from harness.report import tables
+from harness.report import scaling, sheets, tables, trust
+from harness.report.alarms import vacuous_gates
 from harness.report.export import export
 from harness.report.numbers import speedup
 from harness.report.page.chance import controls_of, expectation
-from harness.report.page.facts import Facts, facts_of
+from harness.report.page.facts import Facts, facts_of, no_energy
 from harness.report.page.summary import fastest, sentence
 from harness.report.page.svg import inline
 from harness.report.ranking import compared, matched
@@ -33,6 +36,11 @@ _CAPTIONS = {
     "interval yet. The scale follows the points, so a wide band may be cut off.",
     "memory": "Peak of allocated bytes in one call, inputs not counted, the output counted. "
     "Lower is better.",
+    "limit": "The time that the machine would need at least (the slowest of: the FLOPs that the "
+    "variant executes at the rate of the best matrix product, inputs and results at the rate of "
+    "the best copy, one call of the smallest operator; all three measured beside the race) over "
+    "the time that was needed. At the dashed line nothing is left to gain without computing less. "
+    "The scale is logarithmic.",
     "error": "Error against the float64 definition of each variant's own family, at the longest "
     "length that most variants completed. The lines are Pareto fronts, one for each family: "
     "nothing of that family is both faster and more exact than what lies on it. Errors of "
@@ -107,6 +115,7 @@ def page(
         loader=jinja2.FileSystemLoader(_FOLDER),
     )
     environment.filters["factor"] = _mean
+    gate = trust.gate(rows)
     return environment.get_template("page.html.j2").render(
         css=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
         sentence=sentence(rows),
@@ -124,6 +133,17 @@ def page(
         matched=[one for one in matched(material.frame) if one.means],
         unmatched=[one for one in matched(material.frame) if not one.means],
         controls=controls_of(material.controls, material.manifests),
+        limits=sheets.limits(rows),
+        energy=sheets.energy(rows),
+        no_energy=no_energy(material.manifests),
+        exponents=scaling.exponents(growths_of(rows)),
+        quantities=scaling.QUANTITIES,
+        tolerance=TOLERANCE,
+        crossovers=scaling.crossovers(crossovers_of(rows)),
+        gate=gate,
+        vacuous=vacuous_gates(gate),
+        probed=trust.probed(rows),
+        throttled=trust.throttled(rows),
         outcomes=tables.outcomes(material.frame),
         failures=tables.failures(material.frame),
         own_truth=sorted({r["variant"] for r in rows if r.get("checked_against") == "itself"}),

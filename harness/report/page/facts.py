@@ -46,6 +46,17 @@ def facts_of(manifest: Mapping[str, Any]) -> Facts:
     )
 
 
+def no_energy(manifests: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """Why energy was not measured, a text a device, as the manifests say it."""
+    reasons = [
+        f"{device}: {found['absent']}"
+        for manifest in manifests.values()
+        for device, found in _mapping(_mapping(manifest.get("machine")).get("energy")).items()
+        if isinstance(found, Mapping) and "absent" in found
+    ]
+    return tuple(dict.fromkeys(reasons))
+
+
 def _measure(measure: Mapping[str, Any]) -> Pairs:
     said = (
         ("margin", f"{100 * measure['margin']:g} %: smaller differences are called the same"),
