@@ -29,7 +29,8 @@ class Change:
     keys (B, Hkv, Lkv) and queries (B, H, Lq): True where new values stand. aim (B, Hkv, D) is
     added to the new keys of tested slices, so that a query which sees them attends to them.
     by_key, by_query: their new order, None where they stay. must_stay, must_move (B, H, R) on the
-    judged rows: those that see nothing new, and those that see new values.
+    judged rows: those that see nothing new, and those of whose keys at least a quarter is new: a
+    single key may weigh less than the output resolves.
     """
 
     keys: Tensor
@@ -155,7 +156,9 @@ class Perturbations:
         if set(properties) & set(HEADS):
             keys |= ~plan.heads[..., None]
         queries = self._queries(plan, properties, keys)
-        sees = self._seen(keys, self._whole) > 0
+        seen = self._seen(keys, self._whole)
+        sees = seen > 0
+        visible = (self._whole.stop - self._whole.start)[:, None]
         spoilt = sees | queries[:, :, self._rows]
         if hidden == list(properties) and len(hidden) == 1:
             spoilt |= self._seen(keys, self._terms[hidden[0]]) > 0
@@ -171,7 +174,7 @@ class Perturbations:
             by_query=plan.orders[1] if permuted and self._op.rowwise else None,
             halved="scale" in properties,
             must_stay=(~spoilt & judged).expand(sees.shape),
-            must_move=sees & judged,
+            must_move=sees & (4 * seen >= visible) & judged,
         )
 
     def _interval(self, spec: MaskSpec) -> Mask:
@@ -187,7 +190,7 @@ class Perturbations:
     def _anchors(self, hidden: Sequence[str], tested: Tensor, turn: int) -> Tensor:
         """Rows from which many terms hide something are preferred, and terms not tested yet.
 
-        Among those the middle one, a random one, the first and the last take turns.
+        Among those a random one, the middle one, the first and the last take turns.
         """
         anchors = torch.zeros(tested.shape, dtype=torch.long)
         excluding = {name: self._excluding(name) for name in hidden}
@@ -200,7 +203,7 @@ class Perturbations:
             found = (score[b] >= max(1, best)).nonzero()[:, 0]
             if len(found):
                 anywhere = int(torch.randint(len(found), (1,), generator=self._random))
-                wheel = (len(found) // 2, anywhere, 0, len(found) - 1)
+                wheel = (anywhere, len(found) // 2, 0, len(found) - 1)
                 row = found[wheel[(number + turn) % 4]]
                 anchors[b, g] = row
                 self.covered |= {name for name in hidden if bool(excluding[name][b, row])}

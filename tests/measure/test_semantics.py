@@ -9,6 +9,8 @@ import torch
 from torch._dynamo.utils import counters
 
 from harness.measure.semantics import Semantics
+from harness.variant import create
+from tests.build import workload
 from tests.measure import claims
 from tests.measure.claims import Plain, call_of, saying, semantics_of
 from tests.measure.gate import small
@@ -97,7 +99,7 @@ def test_a_leak_is_named(
 
 def test_the_reason_says_which_row() -> None:
     told = broken(claims.Wider, mask="causal", **ALONE)["causality"]
-    assert told.startswith("row 31 of head 0 changes by ")
+    assert told.startswith("row 12 of head 0 changes by ")
     assert told.endswith(") when keys in its future change")
     told = broken(claims.IgnoresScale)["scale"]
     assert "batch " in told
@@ -199,3 +201,17 @@ def test_the_inputs_are_put_back() -> None:
     before = call.buffers.k.clone()
     semantics_of(Plain(), asked, call=call)
     assert torch.equal(call.buffers.k, before)
+
+
+def test_a_number_that_comes_twice_by_chance_is_no_fault(installed: None) -> None:
+    case = {"batch": 3, "heads": 6, "kv_heads": 1, "q_len": 1, "kv_len": 33, "head_dim": 1}
+    asked = workload(
+        **case, mask="padding(0.895)", seed=885, dtype="bfloat16", **{"pass": "decode"}
+    )
+    assert semantics_of(create("chunked", {"q_chunk": 15, "kv_chunk": 100}), asked).broken == {}
+
+
+def test_a_key_that_weighs_nothing_need_not_show() -> None:
+    case = {"batch": 3, "heads": 4, "q_len": 3, "kv_len": 82, "head_dim": 1, "bias": "alibi"}
+    asked = workload(**case, mask="window(41)+padding(0.7)", seed=538, dtype="float16")
+    assert semantics_of(Plain(), asked).broken == {}
