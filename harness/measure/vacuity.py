@@ -34,7 +34,7 @@ def gate_of(definition: Definition, asked: Asked, truth: Truth) -> Gate:
     """
     # How far the truth lies from softmax is nothing to the gate, and would cost a pass each.
     subject = Subject(definition, asked, dataclasses.replace(truth, softmax=truth.output))
-    accepts = judge(subject.exact, truth, asked.workload).wrong is None
+    accepts = judge(subject.exact, subject.truth, asked.workload).wrong is None
     # The gradients that a mutant of the output carries are the exact ones, judged just now.
     output_only = dataclasses.replace(subject.truth, gradients=())
     killed: list[str] = []
