@@ -83,9 +83,9 @@ class Race:
         rounds, next_look, latest = 0, statistics.FIRST_LOOK, 0.0
         while self._open():
             begun = spent()
-            # As far as can be told: what is last is looked at, so a surprise adds a round.
-            last = begun + latest > self._allowed_s(rounds)
-            care = _care(rounds, next_look - rounds, last)
+            # The last two, as far as can be told: a round that is last must have been looked at.
+            ending = begun + OPENING * latest > self._allowed_s(rounds)
+            care = _care(rounds, next_look - rounds, ending)
             self._round(order, rounds, care)
             latest, rounds = spent() - begun, rounds + 1
             if rounds == next_look:
@@ -178,7 +178,7 @@ class Race:
             self.inspector.before(care)
             timing = self._time(entrant, timed=timed)
             if care.checked:
-                # Its definition runs here: a heartbeat of its own, so that both have their time.
+                # Its definition runs next: a heartbeat of its own, so that both have their time.
                 self.running(index)
             entrant.fault = self.inspector.after(entrant, timing.result, draw, timing.seconds, care)
         except Exception as error:  # a variant that raises costs only itself
@@ -210,7 +210,7 @@ class Race:
                 entrant.decided = verdict != "undecided"
 
 
-def _care(rounds: int, before_look: int, last: bool) -> Care:
+def _care(rounds: int, before_look: int, ending: bool) -> Care:
     """How closely a timed round is looked at."""
-    whole = rounds < OPENING or before_look <= OPENING or last
-    return Care(checked=whole, searched=whole, held=rounds == 0 or before_look == OPENING)
+    whole = rounds < OPENING or before_look <= OPENING or ending
+    return Care(whole, whole, held=rounds == 0 or before_look == OPENING or ending)

@@ -6,7 +6,8 @@ only: at the start, before each look, and at random ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import ctypes
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from time import sleep
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from harness.measure.latency import Entrant
 
 # Bound before any variant is loaded: one may replace torch.clone or time.sleep.
-_clone, _sleep, _equal = torch.clone, sleep, torch.equal
+_clone, _sleep, _equal, _bytes_at = torch.clone, sleep, torch.equal, ctypes.string_at
+UNINTERRUPTED_BYTES = 64 << 20
 LEAST_WAIT_S, MOST_WAIT_S = 0.001, 0.02
 HELD_BYTES = 256 << 20
 """What entrants' outputs may take that are kept until their next call, all together."""
@@ -52,17 +54,38 @@ class Care:
     held: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Taken:
     """What a call gave, and copies made the moment it returned."""
 
-    live: tuple[Tensor, ...]
-    copies: tuple[Tensor, ...]
+    live: list[Tensor] = field(default_factory=list)
+    copies: list[Tensor] = field(default_factory=list)
+    refused: str | None = None
+    """Why something that was given is no tensor whose values are there."""
 
-    def changed(self) -> bool:
-        """True when what was given is no longer what it was."""
+    def take(self, given: Any) -> Any:
+        """The same with every tensor copied."""
+        if isinstance(given, tuple):
+            return tuple([self.take(one) for one in given])
+        if not isinstance(given, Tensor):
+            return given
+        if type(given) is not Tensor:
+            self.refused = (
+                f"returned {type(given).__name__}, a subclass of torch.Tensor that may not have "
+                "been computed yet; return a plain torch.Tensor"
+            )
+            return given
+        copy = _copy(given)
+        self.live.append(given)
+        self.copies.append(copy)
+        return copy
+
+    def changed(self, but: Collection[int] = ()) -> bool:
+        """True when what was given is no longer what it was; `but`: addresses left out."""
         pairs = zip(self.live, self.copies, strict=True)
-        return not all(_equal(_bits(a), _bits(b)) for a, b in pairs)
+        return not all(
+            _equal(_bits(live), _bits(copy)) for live, copy in pairs if _address(live) not in but
+        )
 
 
 @dataclass
@@ -92,16 +115,17 @@ class Inspector:
         """To be called right after a call that took `seconds`: what is wrong with it."""
         if not care.checked and entrant.name not in self._held:
             return self.process(searched=False)
-        produced = entrant.call.produced(result)
         # Copied before all else: what is not there yet must not have the time to come.
-        taken, kind = _take(produced)
+        taken = _Taken()
+        copied = taken.take(result)
         fault = self.process(searched=care.searched)
-        shared = self._shared(entrant.name, taken)
-        if fault is not None or kind is not None or shared is not None:
-            return fault or _incorrect(kind or shared)
-        if not care.checked:
-            return None
-        fault = self._judged(entrant, _replaced(produced, taken), draw, care)
+        if fault is None and taken.refused is not None:
+            fault = _incorrect(taken.refused)
+        if fault is None:
+            fault = self._shared(entrant.name, taken)
+        if fault is not None or not care.checked:
+            return fault
+        fault = self._judged(entrant, entrant.call.produced(copied), draw, care)
         if care.awaited or fault is not None:
             _sleep(min(max(seconds, LEAST_WAIT_S), MOST_WAIT_S))
         if taken.changed():
@@ -131,61 +155,53 @@ class Inspector:
             return "incorrect", f"it writes its inputs: {written} changed; work on a copy"
         wrong = self.value(entrant, produced, draw)
         # A definition is the variant's own code, too.
-        changed = self.settings.restore() if care.searched else self.settings.restore_often()
+        changed = self.settings.restore_often()
         if changed is not None:
             return "error", f"its definition {changed}"
         return None if wrong is None else _incorrect(wrong)
 
-    def _shared(self, name: str, taken: _Taken) -> str | None:
+    def _shared(self, name: str, taken: _Taken) -> Fault | None:
         """What is wrong with the output that was held until this call."""
         earlier = self._held.pop(name, None)
         if earlier is None:
             return None
-        inputs = set(_addresses(self.inputs))
-        if set(_addresses(earlier.live)) & set(_addresses(taken.live)) - inputs:
-            return _SHARED
-        kept = [
-            _Taken((live,), (copy,))
-            for live, copy in zip(earlier.live, earlier.copies, strict=True)
-            if not set(_addresses((live,))) & inputs
-        ]
-        return _RETURNED if any(one.changed() for one in kept) else None
+        # A result may be a view of its inputs, which we overwrite ourselves.
+        inputs = {_address(tensor) for tensor in self.inputs}
+        now = {_address(tensor) for tensor in taken.live} - inputs
+        if any(_address(tensor) in now for tensor in earlier.live if tensor.numel()):
+            return _incorrect(_SHARED)
+        return _incorrect(_RETURNED) if earlier.changed(but=inputs) else None
 
     def _hold(self, name: str, taken: _Taken) -> None:
-        held = [tensor for one in self._held.values() for tensor in (*one.live, *one.copies)]
-        both = (*held, *taken.live, *taken.copies)
-        if sum(tensor.numel() * tensor.element_size() for tensor in both) <= HELD_BYTES:
+        held = [copy for one in (*self._held.values(), taken) for copy in one.copies]
+        if 2 * sum(copy.numel() * copy.element_size() for copy in held) <= HELD_BYTES:
             self._held[name] = taken
 
 
-def _take(produced: Produced) -> tuple[_Taken, str | None]:
-    """Copies of all that was produced, and what is wrong with its kind."""
-    given = [t for t in (produced.output, *produced.gradients) if isinstance(t, Tensor)]
-    for tensor in given:
-        if type(tensor) is not Tensor:
-            return _Taken((), ()), (
-                f"returned {type(tensor).__name__}, a subclass of torch.Tensor that may not have "
-                "been computed yet; return a plain torch.Tensor"
-            )
-    live = tuple(tensor.detach() for tensor in given)
-    return _Taken(live, tuple(_clone(tensor) for tensor in live)), None
-
-
-def _replaced(produced: Produced, taken: _Taken) -> Produced:
-    """What was produced, as it was when the call returned."""
-    if not isinstance(produced.output, Tensor):
-        return produced
-    return Produced(taken.copies[0], taken.copies[1:])
-
-
-def _incorrect(wrong: str | None) -> Fault:
+def _incorrect(wrong: str) -> Fault:
     return "incorrect", f"a timed call was wrong: {wrong}"
 
 
 def _bits(tensor: Tensor) -> Tensor:
     # By bits, since padded rows may hold NaN, which equals nothing.
-    return tensor.view(_BITS[tensor.element_size()])
+    return tensor.detach().view(_BITS[tensor.element_size()])
 
 
-def _addresses(tensors: tuple[Tensor, ...]) -> Iterator[int]:
-    return (tensor.untyped_storage().data_ptr() for tensor in tensors if tensor.numel())
+def _address(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    """A copy of what is in a tensor now.
+
+    torch lets other threads run while it copies, and one that was to deliver the result would
+    do so first; on the CPU, small tensors are copied without.
+    """
+    if tensor.device.type != "cpu" or not tensor.numel():
+        return _clone(tensor.detach())
+    shape, strides = tensor.shape, tensor.stride()
+    steps = sum((n - 1) * step for n, step in zip(shape, strides, strict=True)) + 1
+    if steps * tensor.element_size() > UNINTERRUPTED_BYTES:
+        return _clone(tensor.detach())
+    content = bytearray(_bytes_at(tensor.data_ptr(), steps * tensor.element_size()))
+    return torch.frombuffer(content, dtype=tensor.dtype).as_strided(shape, strides)

@@ -29,19 +29,20 @@ def heed_signals() -> None:
 
 @dataclass(frozen=True)
 class Bench:
-    """A folder with the variant file, where suites are written and run."""
+    """A folder with a copy of a variant file, where suites are written and run."""
 
     folder: Path
+    source: Path = FAULTY
 
     def suite(self, variants: str, workloads: str = BLOCK, measure: str = MEASURE) -> None:
         """Write suite.yaml; softmax is its baseline."""
-        shutil.copy(FAULTY, self.folder / "faulty.py")
+        shutil.copy(self.source, self.folder)
         text = f"{HEAD}variants: [softmax, {variants}]\n{workloads}{measure}"
         (self.folder / "suite.yaml").write_text(text)
 
     def start(self, *options: str, out: str = "run") -> subprocess.Popen[str]:
         """Start a run in a process group of its own; `out` "" leaves the folder to it."""
-        words = ["run", "suite.yaml", "--variant", "faulty.py", *options]
+        words = ["run", "suite.yaml", "--variant", self.source.name, *options]
         return self.call([*COMMAND, *words, *(["--out", out] if out else [])])
 
     def call(self, words: Sequence[str]) -> subprocess.Popen[str]:
