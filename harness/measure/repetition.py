@@ -18,6 +18,9 @@ from harness.workload import Workload
 LOUDER = 2.0
 """Values that replace others are this much larger: what leaks is seen, and nothing overflows."""
 
+UNMEASURED = 256 * torch.finfo(torch.float64).eps
+"""Taken for a definition's own error in float64, where it is the truth and seems to have none."""
+
 
 class RandomStates:
     """The states of the global random generators, to begin two calls alike or unlike."""
@@ -78,7 +81,11 @@ class FirstOutput:
         cls, output: Tensor, truth: Truth, workload: Workload, drew: str | None
     ) -> FirstOutput:
         """Keep an output that the gate let pass."""
-        own = dataclasses.replace(truth.own, largest_v=LOUDER * truth.own.largest_v)
+        own = dataclasses.replace(
+            truth.own,
+            row=max(truth.own.row, UNMEASURED),
+            largest_v=LOUDER * truth.own.largest_v,
+        )
         returned = output.detach()
         return cls(
             returned=returned,

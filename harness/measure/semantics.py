@@ -121,6 +121,8 @@ class _Perturbed:
                 continue
             moving |= self._turn(self.planner.plan(part, turn), part)
             if "freshness" in self.found.broken:
+                reason = "the output does not follow its values"
+                self.found.not_probed |= dict.fromkeys(names, reason)
                 return
         for name in names:
             if name in LEAKS and name not in self.planner.covered:
@@ -143,7 +145,8 @@ class _Perturbed:
             names.remove("scale")
             change, output = self._called(plan, names)
         moved = self._moved(change, output)
-        if self._stands_still(change, output, moved is not None) or moved is None:
+        self._stands_still(change, output, moved is not None)
+        if moved is None or "freshness" in self.found.broken:
             reordered = change.by_query is not None and not bool(self._still(output).all())
             return not change.halved and (bool(change.must_move.any()) or reordered)
         w = self.probed.call.workload
@@ -188,20 +191,19 @@ class _Perturbed:
         enough = first.judged.sum(-1) * output.shape[-1] >= NO_CHANCE
         return ~(differs & first.judged).any(-1) & enough
 
-    def _stands_still(self, change: Change, output: Tensor, moved: bool) -> bool:
-        """True where heads are the same, to the bit, although values that they see are new."""
+    def _stands_still(self, change: Change, output: Tensor, moved: bool) -> None:
+        """Enter heads that are the same, to the bit, although values that they see are new."""
         still, must_move = self._still(output), change.must_move.any(-1).to(output.device)
         if bool(still.all()) and (moved or bool(must_move.any())):
             fault = "the output is that of earlier values when all values that it sees change"
             self.found.found("freshness", fault)
-            return True
+            return
         stuck = (still & must_move).nonzero()
         if len(stuck):
             b, h = (int(index) for index in stuck[0])
             name = next((name for name in HEADS if name not in self.found.not_probed), "freshness")
             fault = f"head {h}, batch {b}, does not change when its own keys and values do"
             self.found.found(name, fault)
-        return bool(len(stuck))
 
 
 def _output(call: Call) -> Tensor:
