@@ -6,6 +6,7 @@ third bound: attainable_s = max(flops / ceiling, bytes / ceiling, call_s). Pure 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -18,9 +19,10 @@ where they are measured beside the race; what skips its work is beyond it by far
 class Ceilings:
     """The best rates that the machine reached beside a race, in the same process.
 
-    matmul_flops_per_s: matrix product in the workload's dtype (16-bit: the better of it and
-    float32, which kernels may compute in); copy_bytes_per_s: bytes read and written by a copy of
-    the workload's size; call_s: seconds of the smallest operator.
+    matmul_flops_per_s: matrix product in the workload's dtype, or in one that its kernels may
+    compute in (float32 for 16 bits, TF32 for float32 on CUDA) where that is faster.
+    copy_bytes_per_s: bytes read and written by a copy of the workload's size, or only read where
+    that is faster. call_s: seconds of the smallest operator.
     """
 
     matmul_flops_per_s: float
@@ -82,15 +84,15 @@ def impossible(
     results faster than its best copy, has left work out or was not timed whole.
     """
     figures = (
-        ("FLOP/s", executed_flops, ceilings.matmul_flops_per_s, "matrix product reaches"),
-        ("bytes/s", compulsory_bytes, ceilings.copy_bytes_per_s, "copy reaches"),
+        ("FLOP/s", executed_flops, ceilings.matmul_flops_per_s, "matrix product", "flops"),
+        ("bytes/s", compulsory_bytes, ceilings.copy_bytes_per_s, "copy", "bytes"),
     )
-    for unit, amount, ceiling, what in figures:
-        rate = amount / latency_s
-        if rate > TOLERANCE * ceiling:
+    for unit, amount, ceiling, what, field in figures:
+        if amount > TOLERANCE * ceiling * latency_s:
+            rate = amount / latency_s if latency_s > 0 else math.inf
             return (
-                f"{rate:.3g} {unit}, where this machine's best {what} {ceiling:.3g}: it does "
-                "less work than it says, or was not timed whole; declare what it executes in "
-                "cost() if that is less"
+                f"{rate:.3g} {unit}, where this machine's best {what} reaches {ceiling:.3g}: it "
+                f"does less work than that, or was not timed whole; if it does less, return "
+                f"Cost({field}=...) from cost()"
             )
     return None

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from harness.device import CpuDevice, EnergyCounter
-from harness.execute import beside
+from harness.device.protocol import Clocks
+from harness.execute import beside, race
 from harness.execute.beside import Beside
+from harness.execute.worker import prepare_folder
 from harness.measure.calls import Call
 from harness.measure.latency import Entrant
 from harness.records.schema import EnergyResult, Launch
 from tests.build import workload
+from tests.execute.asking import described
 
 USED = EnergyResult(joules=2.0, resolution_joules=0.1, idle_watts=9.0, calls=7, counter="fake")
 
@@ -102,3 +107,51 @@ def test_what_is_found_fits_a_launch() -> None:
     launch = Launch(rounds_s=(1.0,), warmup_s=(), **found.found(0))
     assert launch.throttled == (4,)
     assert launch.ceilings == found.ceilings.best() is not None
+
+
+class Told(CpuDevice):
+    """A CPU that tells its throttling and counts 50 W."""
+
+    name = "fake"
+    unit_joules = 1e-6
+
+    def clocks(self) -> Clocks:
+        return Clocks(1000.0, ("power cap",))
+
+    def energy_counter(self) -> EnergyCounter | None:
+        return self
+
+    def joules(self) -> float:
+        return 50.0 * time.perf_counter()
+
+
+def test_a_race_keeps_all_that_its_device_tells(
+    installed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # the meters are real here
+    monkeypatch.setattr(race, "start_device", lambda case: Told())
+    own = {"tensor": 1e-6, "row": 1e-6, "gradient": 1e-6, "largest_v": 5.0}
+    names = {"softmax": "softmax", "control": "softmax", "sdpa": "sdpa"}
+    payload: dict[str, Any] = {
+        "files": [],
+        "workload": workload(threads=1).as_dict(),
+        "entrants": [
+            {"name": name, "variant": described(variant), "own": own}
+            for name, variant in names.items()
+        ],
+        "has_baseline": True,
+        "controls": ["control"],
+        "rules": {"margin": 0.02, "alpha": 0.05, "budget_s": 0.05},
+        "seed": 1,
+        "energy": True,
+    }
+    prepare_folder(tmp_path, payload)
+    softmax, control, sdpa = race.race(payload, tmp_path)
+    for answer in (softmax, control, sdpa):
+        assert answer["throttled"] == list(range(len(answer["rounds_s"])))
+        assert answer["ceilings"]["matmul_flops_per_s"] > 0
+    assert "energy" not in control
+    assert (softmax["energy"]["counter"], sdpa["energy"]["calls"] > 0) == ("fake", True)
+    # Rest and work draw the same here.
+    assert softmax["energy"]["idle_watts"] == pytest.approx(50.0, rel=0.01)
+    assert "energy" not in race.race({**payload, "energy": False}, tmp_path)[0]
