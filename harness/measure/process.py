@@ -36,6 +36,11 @@ def _matmul_precision() -> str:
         return "mixed"
 
 
+def _default_device() -> str:
+    context = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
+    return "cpu" if context is None else str(context.device)
+
+
 def _flushes_denormals(least: float = sys.float_info.min) -> bool:
     return least / 2 == 0.0
 
@@ -68,8 +73,23 @@ def _of_products(backend: str) -> _Setting:
     )
 
 
+# First, since an active mode may answer for every torch function that the rest is read by.
+_MODES = (
+    _Setting("default device", _default_device, lambda _: torch.set_default_device(None)),
+    _Setting(
+        "active torch function modes",
+        _C._len_torch_function_stack,
+        _popping(_pop_function_mode, _C._len_torch_function_stack),
+    ),
+    _Setting(
+        "active torch dispatch modes",
+        _C._len_torch_dispatch_stack,
+        _popping(_pop_dispatch_mode, _C._len_torch_dispatch_stack),
+    ),
+)
 # Read after every call: all together they must cost a few microseconds.
 _OFTEN = (
+    *_MODES[1:],
     _Setting("threads", torch.get_num_threads, torch.set_num_threads),
     _Setting("float32 matmul precision", _matmul_precision, torch.set_float32_matmul_precision),
     _Setting("default dtype", torch.get_default_dtype, torch.set_default_dtype),
@@ -94,17 +114,6 @@ _OFTEN = (
     ),
 )
 _SELDOM = (
-    _Setting("default device", torch.get_default_device, lambda _: torch.set_default_device(None)),
-    _Setting(
-        "active torch function modes",
-        _C._len_torch_function_stack,
-        _popping(_pop_function_mode, _C._len_torch_function_stack),
-    ),
-    _Setting(
-        "active torch dispatch modes",
-        _C._len_torch_dispatch_stack,
-        _popping(_pop_dispatch_mode, _C._len_torch_dispatch_stack),
-    ),
     *(_of_products(backend) for backend in ("mkldnn", "cuda")),
     *(
         _Setting(
@@ -143,6 +152,7 @@ class ProcessSettings:
 
     def __init__(self) -> None:
         self._often = [(setting, setting.read()) for setting in _OFTEN]
+        self._modes = [(setting, setting.read()) for setting in _MODES]
         self._seldom = [(setting, setting.read()) for setting in _SELDOM]
         self._functions = Functions()
 
@@ -152,7 +162,7 @@ class ProcessSettings:
 
     def restore(self) -> str | None:
         """Put back whatever has changed since; names it, None where nothing has."""
-        changes = _put_back([*self._often, *self._seldom])
+        changes = _put_back(self._modes) + _put_back([*self._often, *self._seldom])
         return _told(changes, self._functions.restore())
 
     def restore_often(self) -> str | None:
@@ -165,12 +175,16 @@ class ProcessSettings:
 
 
 def _put_back(settings: list[tuple[_Setting, Any]]) -> list[str]:
+    # All are read before any is written: some settings stand in two places.
+    found = [(setting, held, setting.read()) for setting, held in settings]
     changes = []
-    for setting, held in settings:
-        now = setting.read()
+    for setting, held, now in found:
         if now != held:
-            setting.write(held)
             changes.append(f"{setting.name} from {held} to {now}")
+            setting.write(held)
+    for setting, held, now in found:
+        if now == held and setting.read() != held:
+            setting.write(held)
     return changes
 
 

@@ -87,6 +87,14 @@ class _Taken:
             _equal(_bits(live), _bits(copy)) for live, copy in pairs if _address(live) not in but
         )
 
+    def changes_within(self, seconds: float) -> bool:
+        """Wait for a change, at most so long: why a wrong output is wrong."""
+        for _ in range(int(seconds / LEAST_WAIT_S)):
+            _sleep(LEAST_WAIT_S)
+            if self.changed():
+                return True
+        return False
+
 
 @dataclass
 class Inspector:
@@ -126,9 +134,9 @@ class Inspector:
         if fault is not None or not care.checked:
             return fault
         fault = self._judged(entrant, entrant.call.produced(copied), draw, care)
-        if care.awaited or fault is not None:
+        if care.awaited:
             _sleep(min(max(seconds, LEAST_WAIT_S), MOST_WAIT_S))
-        if taken.changed():
+        if taken.changed() or (fault is not None and taken.changes_within(MOST_WAIT_S)):
             return _incorrect(_RETURNED)
         if care.held and fault is None:
             self._hold(entrant.name, taken)

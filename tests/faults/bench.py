@@ -14,11 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import variant
+
 COMMAND = (sys.executable, "-m", "harness.cli")
 HEAD = "name: faults\nbaseline: softmax\n"
 MEASURE = "measure: {budget_s: 0.2, launches: 2, timeout_s: 3}\n"
 BLOCK = "workloads: [{heads: 1, q_len: 32, head_dim: 16, threads: 1}]\n"
 FAULTY = Path(__file__).with_name("faulty.py")
+ADVERSARIAL = Path(__file__).with_name("adversarial.py")
+
+
+def load_tricks() -> Any:
+    """The module of the adversarial variants; the fixture `installed` forgets it afterwards."""
+    variant.load_file(ADVERSARIAL)
+    return sys.modules[variant.get("adversarial").__module__]
 
 
 def heed_signals() -> None:

@@ -1,0 +1,254 @@
+"""Races in this process of calls that look fast and are not: each leaves with its reason."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from harness import softmax_attention
+from harness.device import CpuDevice, Timing
+from harness.execute.checker import SPARSE_DRAWS, Checker, Pool
+from harness.measure import timed
+from harness.measure.calls import Call
+from harness.measure.latency import Entrant, Race, Rules
+from harness.measure.process import GlobalGenerators, ProcessSettings
+from harness.measure.timed import Inspector
+from harness.workload import Workload
+from tests.build import workload
+from tests.faults.bench import load_tricks
+from variants.softmax import Softmax
+
+Attend = Callable[[Tensor, Tensor, Tensor], Any]
+OWN = {"tensor": 2e-7, "row": 1e-6, "gradient": 1e-6, "largest_v": 4.0}
+WRONG = "a timed call was wrong: "
+
+
+@pytest.fixture
+def tricks(installed: None) -> Iterator[Any]:
+    """The module of the adversarial variants; what they leave behind is put back."""
+    settings, state = ProcessSettings(), torch.get_rng_state()
+    yield load_tricks()
+    settings.restore()
+    torch.set_rng_state(state)
+
+
+def honest(shape: Workload) -> Attend:
+    mask = shape.build_mask()
+    return lambda q, k, v: softmax_attention(q, k, v, mask=mask, scale=shape.scale)
+
+
+def raced(
+    attend: Attend, shape: Workload, device: CpuDevice | None = None, first_call: bool = True
+) -> tuple[Entrant, Entrant]:
+    """Race an honest softmax against this one until each has 32 samples."""
+    pool, settings = Pool(shape), ProcessSettings()
+    entrants = [
+        Entrant(name, Call(Softmax(), shape, pool.buffers, one))
+        for name, one in (("honest", honest(shape)), ("tricked", attend))
+    ]
+    checker = Checker(pool, [{"name": entrant.name, "own": OWN} for entrant in entrants])
+    if first_call:
+        for entrant in entrants:
+            entrant.call.before()
+            entrant.call.run()
+            settings.restore()
+    Race(
+        entrants=entrants,
+        device=device or CpuDevice(),
+        rules=Rules(margin=0.02, alpha=0.05, budget_s=60.0),
+        refill=pool.refill,
+        inspector=Inspector(checker, pool.written, pool.held(), settings),
+        running=lambda index: None,
+        has_baseline=False,
+        controls=frozenset(),
+        draws=pool.draws,
+    ).run()
+    return entrants[0], entrants[1]
+
+
+def small(**fields: Any) -> Workload:
+    return workload(**{"heads": 2, "q_len": 24, "head_dim": 8, "threads": 1, **fields})
+
+
+REASONS = {
+    "caches_by_id": ("incorrect", WRONG + "batch 0, head 0, judged row"),
+    "caches_by_pointer": ("incorrect", WRONG + "batch 0, head 0, judged row"),
+    "computes_once": ("incorrect", WRONG + "batch 0, head 0, judged row"),
+    "stale_later": ("incorrect", WRONG + "batch 0, head 0, judged row"),
+    "shares_buffer": ("incorrect", WRONG + "returns the same memory at every call"),
+    "shares_buffer_later": ("incorrect", WRONG + "returns the same memory at every call"),
+    "thread_1ms": ("incorrect", WRONG),
+    "thread_5ms": ("incorrect", WRONG),
+    "quick_thread": ("incorrect", WRONG),
+    "thread_for_last_row": ("incorrect", WRONG + "its output still changed after"),
+    "lazy": ("incorrect", WRONG + "returned Lazy, a subclass of torch.Tensor that may not"),
+    "writes_inputs": ("incorrect", "it writes its inputs: k changed; work on a copy"),
+    "writes_unseen": ("incorrect", "it writes its inputs: v changed; work on a copy"),
+    "draws_torch": ("error", "a call draws from torch's global random generator"),
+    "draws_numpy": ("error", "a call draws from numpy's global random generator"),
+    "draws_python": ("error", "a call draws from Python's global random generator"),
+    "noisy": ("incorrect", WRONG + "batch 0, head 0, judged row"),
+    "wrong_without_grad": ("incorrect", WRONG + "batch 0, head 0, judged row"),
+    "call_perf_counter": ("error", "time.perf_counter replaced"),
+    "call_perf_counter_once": ("error", "time.perf_counter replaced"),
+    "call_seldom_used": ("error", "torch.linalg.svd replaced"),
+    "call_rival": ("error", "variants.softmax.Softmax.forward replaced"),
+    "call_deterministic": ("error", "deterministic algorithms from False to True"),
+}
+
+
+@pytest.mark.parametrize("trick", REASONS)
+def test_a_trick_takes_its_entrant_out(tricks: Any, trick: str) -> None:
+    shape, (status, reason) = small(), REASONS[trick]
+    plain, tricked = raced(tricks.TRICKS[trick](honest(shape)), shape)
+    assert tricked.fault is not None
+    assert (tricked.fault[0], reason in tricked.fault[1]) == (status, True), tricked.fault
+    assert (plain.fault, len(plain.rounds)) == (None, 32)
+
+
+@pytest.mark.parametrize("pass_", ["backward", "forward+backward"])
+def test_stale_key_gradients_are_found(tricks: Any, pass_: str) -> None:
+    shape = small(pass_=pass_)
+    assert shape.pass_ == pass_
+    plain, tricked = raced(tricks.TRICKS["stale_key_gradients"](honest(shape)), shape)
+    assert tricked.fault is not None
+    assert tricked.fault[1].startswith(WRONG + "gradient of k: error")
+    assert plain.fault is None
+
+
+@pytest.mark.parametrize("name", ["honest", "undone_in_the_call"])
+def test_what_harms_nobody_is_timed(tricks: Any, name: str) -> None:
+    plain, other = raced(tricks.TRICKS[name](honest(small())), small())
+    assert (plain.fault, other.fault) == (None, None)
+    assert len(other.rounds) == 32
+    assert min(other.rounds) > 1e-7
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"pass_": "forward+backward", "dtype": "bfloat16", "mask": "causal"},
+        {"pass_": "forward+backward", "mask": "causal+padding(0.4)", "batch": 3},
+        {"pass_": "backward", "kv_heads": 1, "q_len": 40, "kv_len": 24, "mask": "causal"},
+        {"dtype": "float16", "mask": "window(3)"},
+    ],
+    ids=str,
+)
+def test_an_honest_variant_is_never_suspected(fields: dict[str, Any]) -> None:
+    shape = small(**fields)
+    attend = honest(shape)
+    if shape.kv_heads != shape.heads:
+        attend = _with_repeated_heads(attend, shape.heads // shape.kv_heads)
+    own = {**OWN, "tensor": 0.01, "row": 0.02, "gradient": 0.02} if "dtype" in fields else OWN
+    pool = Pool(shape)
+    checker = Checker(pool, [{"name": "honest", "own": own}])
+    entrant = Entrant("honest", Call(Softmax(), shape, pool.buffers, attend))
+    inspector = Inspector(checker, pool.written, pool.held())
+    care = timed.Care(checked=True, searched=True, awaited=True, held=True)
+    for draw in [*range(pool.draws), 0]:
+        pool.refill(draw)
+        inspector.before(care)
+        entrant.call.before()
+        assert inspector.after(entrant, entrant.call.run(), draw, 0.0, care) is None
+
+
+def _with_repeated_heads(attend: Attend, times: int) -> Attend:
+    return lambda q, k, v: attend(q, k.repeat_interleave(times, 1), v.repeat_interleave(times, 1))
+
+
+def test_a_result_that_is_a_view_of_its_inputs_is_no_shared_buffer() -> None:
+    shape = small(kv_len=24)
+    pool = Pool(shape)
+    entrant = Entrant("same", Call(Softmax(), shape, pool.buffers, lambda q, k, v: v))
+    inspector = Inspector(lambda *_: None, pool.written, pool.held())
+    care = timed.Care(checked=True, held=True)
+    for draw in (0, 1, 0):
+        pool.refill(draw)
+        assert inspector.after(entrant, entrant.call.run(), draw, 0.0, care) is None
+
+
+def test_draws_of_a_race_differ_and_two_are_sparse() -> None:
+    pool = Pool(small(pass_="forward+backward"))
+    assert pool.draws > SPARSE_DRAWS
+    gradients = [upstream for upstream in pool.upstream if upstream is not None]
+    rows = [int((upstream != 0).any(-1).any(0).any(0).sum()) for upstream in gradients]
+    assert rows == [8, 8] + [24] * (pool.draws - 2)
+    assert torch.equal(pool.buffers.q, pool.inputs[-1][0])
+    assert not any(torch.equal(a[0], b[0]) for a in pool.inputs for b in pool.inputs if a is not b)
+
+
+def test_checked_rows_mean_something() -> None:
+    # Its first 40 rows see no key, and most of the rest is padded.
+    pool = Pool(workload(heads=1, q_len=64, kv_len=24, head_dim=8, mask="causal"))
+    assert all(int(rows.min()) >= 40 for rows in pool.rows)
+    padded = workload(batch=2, heads=1, q_len=200, head_dim=8, mask="padding(0.1)")
+    judged = padded.build_mask().judged.any(0)
+    assert all(bool(judged[rows].all()) for rows in Pool(padded).rows)
+
+
+def test_a_change_is_put_back_though_the_call_raised(tricks: Any) -> None:
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        raise ValueError("no such head")
+
+    before = torch.get_num_threads()
+    _, tricked = raced(attend, small(), first_call=False)
+    assert tricked.fault == ("error", "ValueError: no such head")
+    assert torch.get_num_threads() == before
+
+
+class Counting(CpuDevice):
+    """Counts what happens between two timed calls."""
+
+    def __init__(self) -> None:
+        self.timed = 0
+
+    def time(self, call: Callable[[], Any]) -> Timing:
+        self.timed += 1
+        return super().time(call)
+
+
+def test_no_call_is_made_but_the_timed_ones() -> None:
+    device = Counting()
+    calls = 0
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Any:
+        nonlocal calls
+        calls += 1
+        return honest(small())(q, k, v)
+
+    plain, counted = raced(attend, small(), device, first_call=False)
+    assert calls == len(counted.warmup) + len(counted.rounds)
+    assert device.timed == 2 * calls
+    assert plain.fault is None
+
+
+def test_generators_are_told_apart() -> None:
+    generators = GlobalGenerators()
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    assert generators.drawn() is None
+    torch.rand(1)
+    np.random.random()
+    random.random()
+    assert (generators.drawn() or "").startswith("a call draws from torch's and numpy's and Py")
+    generators.mark()
+    assert generators.drawn() is None
+    torch.set_rng_state(states[0])
+    np.random.set_state(states[1])
+    random.setstate(states[2])
+
+
+def test_the_clock_is_out_of_reach(tricks: Any) -> None:
+    def stop_the_clock() -> None:
+        time.perf_counter = lambda: 0.0
+        time.sleep(0.002)
+
+    timing = CpuDevice().time(stop_the_clock)
+    assert timing.seconds >= 0.002
