@@ -89,6 +89,8 @@ class _Expected:
     judged: Tensor
     output: Tensor
     gradients: tuple[Tensor, ...] = ()
+    sizes: tuple[Tensor, ...] = ()
+    """Of the terms that the gradients are summed from: where those vanish, rounding does not."""
     own_gradient: float = 0.0
     """What the definition errs by itself in the case's dtype."""
 
@@ -125,6 +127,8 @@ class Checker:
         found, right = produced.gradients[0].detach()[:, :, expected.rows], expected.gradients[0]
         # Rows are held to the largest of them: a row may see one key and have no gradient.
         largest = right.square().sum(-1).sqrt().amax(-1, keepdim=True)
+        largest = torch.maximum(largest, expected.sizes[0][..., None])
+        largest = torch.maximum(largest, expected.sizes[0][..., None])
         eps = torch.finfo(self._pool.workload.torch_dtype).eps
         share = SLACK * (8 * max(own.gradient, expected.own_gradient) + 32 * eps)
         limit = (share * largest).expand(found.shape[:3])
@@ -134,9 +138,9 @@ class Checker:
     def _kv_fault(self, produced: Produced, expected: _Expected, own: OwnError) -> str | None:
         eps = torch.finfo(self._pool.workload.torch_dtype).eps
         bound = SLACK * (2 * max(own.gradient, expected.own_gradient) + 32 * eps)
-        pairs = zip("kv", produced.gradients[1:], expected.gradients[1:], strict=True)
-        for name, found, right in pairs:
-            error = gradient_error((found.detach(),), (right,))
+        known = expected.gradients[1:], expected.sizes[1:]
+        for name, found, right, size in zip("kv", produced.gradients[1:], *known, strict=True):
+            error = gradient_error((found.detach(),), (right,), (size,))
             if not error <= bound:
                 return f"gradient of {name}: error {error:.2g} above the bound {bound:.2g}"
         return None
@@ -158,8 +162,11 @@ class Checker:
         judged = mask.judged[:, None, :, None]
         if not gradients:
             return _Expected(rows, judged, output)
+        sizes = asked.gradient_sizes(output)
+        sizes = asked.gradient_sizes(output)
         if op.rowwise and not sparse:
-            return _Expected(rows, judged, output, gradients[:1])
+            return _Expected(rows, judged, output, gradients[:1], sizes[:1])
         _, own = run_definition(op.definition, asked, workload.torch_dtype)
-        error = gradient_error(own, gradients)
-        return _Expected(rows, judged, output, gradients, error if error < float("inf") else 0.0)
+        error = gradient_error(own, gradients, sizes)
+        own_gradient = error if error < float("inf") else 0.0
+        return _Expected(rows, judged, output, gradients, sizes, own_gradient)

@@ -138,6 +138,7 @@ def test_what_harms_nobody_is_timed(tricks: Any, name: str) -> None:
         {"pass_": "forward+backward", "mask": "causal+padding(0.4)", "batch": 3},
         {"pass_": "backward", "kv_heads": 1, "q_len": 40, "kv_len": 24, "mask": "causal"},
         {"dtype": "float16", "mask": "window(3)"},
+        {"pass_": "forward+backward", "mask": "window(1)"},  # one key each: no gradient of q
     ],
     ids=str,
 )
