@@ -94,7 +94,7 @@ class Perturbations:
     Half of the sequences and of the heads of keys, in turn, are replaced whole; in the others one
     judged row each keeps the keys that it attends to, and all other keys are replaced. turn: 0
     or 1; the second tests the slices, and prefers the mask's terms, that the first did not. Where
-    heads mix, all have the same row, and one that sees something new spoils it for all.
+    heads mix, all have the same row: the others see what it sees.
     """
 
     def __init__(self, op: AttentionOp, workload: Workload, rows: Tensor, q: Tensor) -> None:
@@ -162,8 +162,6 @@ class Perturbations:
         spoilt = sees | queries[:, :, self._rows]
         if hidden == list(properties) and len(hidden) == 1:
             spoilt |= self._seen(keys, self._terms[hidden[0]]) > 0
-        if not self._op.headwise:
-            spoilt = spoilt.any(1, keepdim=True)
         judged = self._whole.judged[:, None]
         permuted = "permutation" in properties
         return Change(
@@ -173,7 +171,7 @@ class Perturbations:
             by_key=plan.orders[0] if permuted else None,
             by_query=plan.orders[1] if permuted and self._op.rowwise else None,
             halved="scale" in properties,
-            must_stay=(~spoilt & judged).expand(sees.shape),
+            must_stay=~spoilt & judged,
             must_move=sees & (4 * seen >= visible) & judged,
         )
 

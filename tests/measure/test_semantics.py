@@ -153,6 +153,7 @@ def test_heads_read_from_the_wrong_group_are_named() -> None:
         (claims.IgnoresScale, "scaled"),
         (claims.TalkingHeads, "headwise"),
         (claims.SoftmaxOverQueries, "rowwise"),
+        (claims.Neighbours, "rowwise"),
         (claims.Positional, "permutation_equivariant"),
     ],
 )
@@ -217,6 +218,16 @@ def test_sums_in_another_order_are_no_fault_in_float64(installed: None) -> None:
 
 
 def test_a_key_that_weighs_nothing_need_not_show() -> None:
-    case = {"batch": 3, "heads": 4, "q_len": 3, "kv_len": 82, "head_dim": 1, "bias": "alibi"}
-    asked = workload(**case, mask="window(41)+padding(0.7)", seed=538, dtype="float16")
-    assert semantics_of(Plain(), asked).broken == {}
+    class Biased(Plain):
+        biased = True
+
+    # Rows before the tested one see its hidden keys at a distance of 150, where alibi gives e^-37.
+    case = {"heads": 4, "q_len": 12, "kv_len": 200, "head_dim": 8, "bias": "alibi"}
+    found = semantics_of(Biased(), workload(**case, mask="window(150)"))
+    assert found.broken == {}
+    assert "window" in found.held
+
+
+def test_one_key_is_seen_among_many_in_bfloat16() -> None:
+    found = broken(claims.Wider, **ALONE, mask="causal", q_len=1024, dtype="bfloat16")
+    assert list(found) == ["causality"]
