@@ -66,6 +66,8 @@ def test_fail_on_names_what_leaves_with_1(
     answer = call("compare", *runs)
     assert answer.code == (1 if kind == "failed" else 0)
     assert f"1 {kind}" in answer.out.splitlines()[-1]
+    rows = [line.split()[0] for line in answer.out.splitlines() if " 16 " in line]
+    assert rows[0] == "sdpa"
 
 
 def test_unlike_runs_say_so_on_every_line(call: Call, folder: Path, refusal: Any) -> None:
