@@ -107,9 +107,21 @@ class Growth:
         return self.against_claim not in (None, "held")
 
     @property
+    def tells(self) -> bool:
+        """False when the interval is so wide that it holds L^1 and L^2 alike, or could."""
+        return self.exponent.high - self.exponent.low < 1
+
+    @property
     def measured(self) -> str:
-        """`L^1.04 [1.00, 1.08]`."""
-        return f"L^{self.exponent.value:.2f} [{self.exponent.low:.2f}, {self.exponent.high:.2f}]"
+        """`L^1.04 [1.00, 1.08]`; fewer decimals where the interval is wide."""
+        width = self.exponent.high - self.exponent.low
+        places = 2 if width < 1 else 1 if width < 10 else 0
+        # Adding 0 turns a rounded -0 into 0.
+        value, low, high = (
+            f"{round(number, places) + 0.0:.{places}f}"
+            for number in (self.exponent.value, self.exponent.low, self.exponent.high)
+        )
+        return f"L^{value} [{low}, {high}]"
 
     @property
     def text(self) -> str:

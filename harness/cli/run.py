@@ -116,6 +116,7 @@ def _execute(
 def _conclude(folder: Path, as_json: bool) -> None:
     from harness.records import load
     from harness.report import write_report
+    from harness.report.alarms import alarms
     from harness.report.tables import failures, matrix, outcomes
 
     frame = load(folder)
@@ -126,7 +127,7 @@ def _conclude(folder: Path, as_json: bool) -> None:
         return
     from harness.cli.tables import print_report
 
-    print_report(matrix(frame), outcomes(frame), failures(frame))
+    print_report(matrix(frame), outcomes(frame), failures(frame), alarms(frame))
     click.echo(f"page: {page}")
 
 

@@ -154,6 +154,7 @@ def _print_suite(content: dict[str, Any]) -> None:
 def _print_run(content: dict[str, Any]) -> None:
     from harness.cli.tables import print_report
     from harness.records import load
+    from harness.report.alarms import alarms
     from harness.report.tables import failures, matrix, outcomes
 
     manifest = content["manifest"]
@@ -162,4 +163,4 @@ def _print_run(content: dict[str, Any]) -> None:
     )
     click.echo(f"started {manifest['started_utc']}, ended {manifest.get('ended_utc', 'not yet')}")
     frame = load(content["folder"])
-    print_report(matrix(frame), outcomes(frame), failures(frame))
+    print_report(matrix(frame), outcomes(frame), failures(frame), alarms(frame))

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
+from rich.text import Text
 
 from harness.report.tables import Failure, Table
 from harness.report.terminal import draw, draw_failures, draw_outcomes
 
 
 def print_report(
-    tables: Sequence[Table], counts: Mapping[str, int], failures: Sequence[Failure]
+    tables: Sequence[Table],
+    counts: Mapping[str, int],
+    failures: Sequence[Failure],
+    alarms: Sequence[str] = (),
 ) -> None:
-    """Every table, what failed and why, and how many cases ended how."""
+    """Every table, what failed and why, how many cases ended how, and what is wrong with that."""
     console = Console()
     for table in tables:
         console.print(draw(table))
     if failures:
         console.print(draw_failures(failures))
     console.print(draw_outcomes(counts))
+    for line in alarms:
+        console.print(Text(f"! {line}"))

@@ -40,5 +40,6 @@ def _claims(rows: Sequence[Row]) -> str:
     more = f"; {len(broken) - 1} more on the page" if len(broken) > 1 else ""
     return (
         f"growth: {first.variant}, {first.group.title}: {first.quantity} "
-        f"{AGAINST[first.against_claim or 'held']}, {first.text}{more}"
+        f"{AGAINST[first.against_claim or 'held']}: {first.text} from {first.lengths[0]} to "
+        f"{first.lengths[-1]}{more}"
     )

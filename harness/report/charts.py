@@ -183,7 +183,7 @@ class Limit(AgainstLength):
 
     kind = "limit"
     title = "Fraction of the attainable against length"
-    quantity = "of the attainable"
+    quantity = "fraction of the attainable"
     columns = ("attainable_fraction",)
     value = "attainable_fraction"
 

@@ -64,6 +64,7 @@ class Crossovers:
 
     turns: tuple[Turn, ...]
     pairs: int
+    cross: int
     none: int
     not_known: int
 
@@ -96,7 +97,9 @@ def crossovers(found: Sequence[Pair]) -> Crossovers:
         for pair in found
         for one in pair.crossings
     ]
-    return Crossovers(tuple(turns), len(found), counts["none"], counts["not known"])
+    return Crossovers(
+        tuple(turns), len(found), counts["crosses"], counts["none"], counts["not known"]
+    )
 
 
 def _line(found: Sequence[Growth], variant: str) -> Line:
@@ -115,4 +118,6 @@ def _lengths(one: Growth) -> str:
 
 def _cell(one: Growth) -> Cell:
     claim = "" if one.claim is None else f"claims L^{one.claim:g}"
+    if claim and not one.tells:
+        claim += "; too wide to tell"
     return Cell(one.measured, claim, AGAINST[one.against_claim or "held"])

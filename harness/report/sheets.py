@@ -64,13 +64,13 @@ def _sheet(group: Group, cell: Callable[[Row], Cell]) -> Sheet:
 def _limits(row: Row) -> Cell:
     if "attainable_fraction" not in row:
         return ()
-    texts = [f"{percent(row['attainable_fraction'])}, {row['bound_by']}"]
-    if "flops_per_s" in row:
-        texts.append(rate(row["flops_per_s"], "FLOP/s"))
+    rates = [rate(row["flops_per_s"], "FLOP/s")] if "flops_per_s" in row else []
+    rates.append(rate(row["bytes_per_s"], "B/s"))
+    texts = (f"{percent(row['attainable_fraction'])}, {row['bound_by']}", ", ".join(rates))
     executed = row.get("executed_flops")
-    if executed is not None and executed != row.get("flops"):
-        texts.append(f"executes {rate(executed / row['latency_s'], 'FLOP/s')}")
-    return (*texts, rate(row["bytes_per_s"], "B/s"))
+    if executed is None or executed == row.get("flops"):
+        return texts
+    return (*texts, f"executes {rate(executed / row['latency_s'], 'FLOP/s')}")
 
 
 def _energy(row: Row) -> Cell:

@@ -171,6 +171,27 @@ def test_the_range_of_speed_ups_follows_the_points_and_not_the_bands() -> None:
     assert 2.2 < high < 4
 
 
+def test_the_fraction_of_the_attainable_has_its_line_at_100_percent() -> None:
+    known = {"latency_s": 1e-3, "latency_low_s": 0.8e-3, "latency_high_s": 2e-3}
+    rows = [row(BASELINE, n, attainable_fraction=0.02, **known) for n in (256, 512)]
+    axes = drawn(rows)["limit-forward"].figure.axes[0]
+    figures.render(axes.figure, "png")  # type: ignore[arg-type]
+    assert 1.0 in [line.get_ydata()[0] for line in axes.get_lines()]  # type: ignore[index]
+    ticks = [text.get_text() for text in axes.get_yticklabels()]
+    assert {"1%", "100%"} <= set(ticks)
+    (band,) = [one for one in axes.collections if isinstance(one, PolyCollection)]
+    reached = band.get_paths()[0].get_extents()
+    assert (reached.y0, reached.y1) == pytest.approx((0.01, 0.025))
+
+
+def test_without_ceilings_the_limit_is_left_out() -> None:
+    missing = figures.figures(frame_of([row(BASELINE, attainable_fraction=None)]))[1]
+    said = {one.title: one.reason for one in missing}
+    assert said["Fraction of the attainable against length, forward"] == (
+        "fraction of the attainable was not measured"
+    )
+
+
 def test_factors_are_written_in_one_style() -> None:
     rows = [row(BASELINE), row(FAST, ratio=0.25), row("flex", ratio=64.0)]
     plot = drawn(rows)["speedup-forward"]

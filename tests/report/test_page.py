@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import html.parser
 import re
 from pathlib import Path
@@ -18,6 +19,7 @@ from harness.report.page.summary import fastest, sentence
 from harness.report.ranking import Comparisons
 
 from .synthetic import BASELINE, FAST, control_frame, frame_of, manifest, row, run_frame
+from .test_trust import OLD
 
 VOID = {"meta", "br", "use", "path"}
 
@@ -226,6 +228,95 @@ def test_the_binomial_limit_is_the_quantile() -> None:
     stats = pytest.importorskip("scipy.stats")
     for trials, share in ((1, 0.05), (18, 0.05), (200, 0.01)):
         assert binomial_limit(trials, share, 0.99) == stats.binom.ppf(0.99, trials, share)
+
+
+def section(text: str, name: str) -> str:
+    """One section of a page, as its words."""
+    found = re.search(rf'<section id="{name}">(.*?)</section>', text, re.DOTALL)
+    assert found is not None
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", found.group(1))).split())
+
+
+def test_old_records_have_a_page_that_says_what_was_not_recorded() -> None:
+    rows = [row(name, n, **OLD) for name in (BASELINE, FAST) for n in (256, 512, 1024)]
+    text = page_of(frame_of(rows))
+    assert "Not recorded: no ceilings were measured" in section(text, "roofline")
+    assert "Not recorded: the gate was not tested" in section(text, "trust")
+    assert "Semantics Not recorded." in section(text, "trust")
+    assert f"{FAST} L^1.90 [1.71, 2.09] L^1.00" in section(text, "growth")
+    assert "claims" not in section(text, "growth")
+    assert "Left out" in section(text, "figures")
+    read(text)
+
+
+def test_new_records_have_every_section(written: Path) -> None:
+    text = written.read_text()
+    assert "each of 114 cases: 342 of 342 were caught. No gate was vacuous." in section(
+        text, "trust"
+    )
+    assert "causality 114 0" in section(text, "trust")
+    assert "Probed on no case" in section(text, "trust")
+    assert "called different 1 time" in section(text, "trust")
+    assert "96 comparisons are shown" in section(text, "trust")
+    assert "Fraction of the attainable: forward, mask none" in section(text, "roofline")
+    assert "claims L^2" in section(text, "growth")
+    assert "without 512 incorrect" in section(text, "growth")
+    said = "Of 72 pairs of variants on the same workloads, 4 cross; 62 do not cross in the range"
+    assert said in section(text, "growth")
+    assert "Vacuous" not in text
+
+
+def test_a_vacuous_gate_is_said_at_the_top_and_where(written: Path) -> None:
+    lives: dict[str, Any] = {"mutants_survived": "scale_off", "vacuous": True}
+    text = page_of(frame_of([row(BASELINE), row(FAST, **lives)]))
+    assert "Vacuous gate: on 1 workload a wrong answer (scale_off) would have passed" in text
+    assert text.index("Vacuous gate") < text.index("<main>")
+    assert f"! scale_off {FAST} forward, mask none, q_len 1024" in section(text, "trust")
+    assert "No gate was vacuous" not in text
+    read(text)
+
+
+def test_throttled_rounds_are_an_alarm() -> None:
+    text = page_of(frame_of([row(BASELINE, throttled_rounds=5), row(FAST)]))
+    assert "Throttled: during 5 of 128 timed calls" in section(text, "trust")
+
+
+def test_a_flagged_claim_is_marked_by_a_sign_and_in_words() -> None:
+    rows = [row(FAST, n, claimed_memory_growth=0.5) for n in (256, 512, 1024)]
+    said = section(page_of(frame_of(rows)), "growth")
+    assert "claims L^0.5 ! grows faster than claimed" in said
+    assert "No pair was timed at two lengths." in said
+
+
+def test_crossings_stand_with_their_interval_and_the_rest_are_counted() -> None:
+    rows = [row(BASELINE, n) for n in (256, 512, 1024)]
+    ratios = {256: 0.5, 512: 0.5, 1024: 2.0}
+    rows += [row(FAST, n, ratio=x, ratio_low=x / 1.01, ratio_high=x * 1.01)
+             for n, x in ratios.items()]  # fmt: skip
+    said = section(page_of(frame_of(rows)), "growth")
+    assert f"{FAST} {BASELINE} q_len 724 [720, 728] 512 and 1024" in said
+    assert said.endswith("Of 1 pair of variants on the same workloads, 1 crosses.")
+
+
+def test_an_impossible_case_is_a_failure_with_its_reason_and_no_contender() -> None:
+    reason = "9e15 FLOP/s, where this machine's best matrix product reaches 1e11"
+    text = page_of(frame_of([row(BASELINE), row(FAST, status="impossible", reason=reason)]))
+    assert f"{FAST} impossible {reason}" in section(text, "outcomes")
+    assert f"{FAST} –" in section(text, "roofline")  # noqa: RUF001 - the dash of an empty cell
+    assert f"Completed none, and left out: {FAST}" in section(text, "fastest")
+
+
+def test_energy_is_a_table_or_the_reason_why_not() -> None:
+    measured = [row(BASELINE, energy_joules=2.0, energy_resolution_joules=0.1)]
+    assert "2.0 \u00b1 0.1 J" in section(page_of(frame_of(measured)), "roofline")
+    machine = {"energy": {"cpu": {"absent": "no counter in powercap"}, "cuda": {"counter": "x"}}}
+    text = section(page_of(frame_of([row(BASELINE)]), machine=machine), "roofline")
+    assert "Energy was not measured (cpu: no counter in powercap)." in text
+
+
+def test_an_undecided_verdict_says_what_would_decide_it() -> None:
+    text = page_of(frame_of([row(BASELINE), row(FAST, verdict="undecided", rounds_needed=3777)]))
+    assert 'title="undecided: about 4000 rounds would decide it"' in text
 
 
 def test_facts_leave_out_what_a_manifest_does_not_hold() -> None:
