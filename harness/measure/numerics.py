@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +14,7 @@ from harness.measure.norms import (
     relative_error,
     row_distances,
     row_norms,
+    row_scales,
 )
 from harness.measure.truth import OwnError, Truth
 from harness.workload import Workload
@@ -40,10 +40,11 @@ def judge(produced: Produced, truth: Truth, workload: Workload) -> Numerics:
     """Hold what a call produced against the truth.
 
     Over the tensor and in each row, error <= 2 own error + floor, where own error is the
-    definition's in the case's dtype, the error is relative to the norm, and
-    floor = 4 (eps + eps_acc max|v| sqrt(Dv) / norm of a row), eps_acc = eps of float32 for
-    16-bit dtypes: what rounds the result once scales with the result, what accumulates in
-    float32 with the values. Each (batch, head) slice of a gradient keeps a bound likewise.
+    definition's in the case's dtype, the error is relative to the norm (of a row: its scale,
+    see `row_scales`), and floor = 2 eps + 4 eps_acc max|v| sqrt(Dv) / norm of a row,
+    eps_acc = eps of float32 for 16-bit dtypes: what rounds the result once scales with the
+    result, what accumulates in float32 with the values. Each (batch, head) slice of a gradient
+    keeps a bound likewise, relative to its norm or the size of its terms (`gradient_sizes`).
     Everything must be finite.
     """
     wrong = shape_fault(produced, workload) or _not_finite(produced, workload)
@@ -71,9 +72,9 @@ def judge(produced: Produced, truth: Truth, workload: Workload) -> Numerics:
 def row_limit(expected: Tensor, own: OwnError, workload: Workload) -> Tensor:
     """(B, H, R) how far a row may lie from the expected one."""
     eps, accumulator = _epsilons(workload)
-    norms = row_norms(expected)
+    scales = row_scales(expected, own.mean_v)
     spread = own.largest_v * workload.v_head_dim**0.5
-    limit: Tensor = (2 * _finite(own.row) + 4 * eps) * norms + 4 * accumulator * spread
+    limit: Tensor = (2 * _finite(own.row) + 2 * eps) * scales + 4 * accumulator * spread
     return limit
 
 
@@ -89,13 +90,14 @@ def row_fault(found: Tensor, expected: Tensor, judged: Tensor, limit: Tensor) ->
 
 
 def _bound(truth: Truth, workload: Workload) -> float:
-    rows = truth.judged.expand(*truth.output.shape[:3], 1).sum()
+    rows = int(truth.judged.expand(*truth.output.shape[:3], 1).sum())
     norm = over_rows(row_norms(truth.output), truth.judged)
-    row_norm = norm / max(1.0, math.sqrt(int(rows)))
+    scale = over_rows(row_scales(truth.output, truth.own.mean_v), truth.judged)
     eps, accumulator = _epsilons(workload)
-    spread = truth.own.largest_v * workload.v_head_dim**0.5
-    floor: float = 4 * (eps + accumulator * spread / max(row_norm, 1e-30))
-    return 2 * _finite(truth.own.tensor) + floor
+    spread = truth.own.largest_v * (rows * workload.v_head_dim) ** 0.5
+    floor = 2 * eps * scale + 4 * accumulator * spread
+    bound: float = 2 * _finite(truth.own.tensor) + floor / max(norm, 1e-30)
+    return bound
 
 
 def _judge_gradients(
@@ -103,7 +105,8 @@ def _judge_gradients(
 ) -> tuple[float, float, str | None]:
     dq, dk, dv = (gradient.detach() for gradient in produced.gradients)
     found = (dq[:, :, truth.rows], dk, dv)
-    errors = [gradient_error((a,), (b,)) for a, b in zip(found, truth.gradients, strict=True)]
+    known = zip(found, truth.gradients, truth.gradient_sizes, strict=True)
+    errors = [gradient_error((a,), (b,), (size,)) for a, b, size in known]
     eps, accumulator = _epsilons(workload)
     bound = 2 * _finite(truth.own.gradient) + 4 * eps + 32 * accumulator
     names = [name for name, e in zip(("q", "k", "v"), errors, strict=True) if not e <= bound]

@@ -17,7 +17,13 @@ from torch import Tensor
 
 from harness.inputs import make_inputs, make_output_gradient
 from harness.mask import Mask
-from harness.measure.norms import gradient_error, relative_error, row_errors
+from harness.measure.norms import (
+    gradient_error,
+    gradient_sizes,
+    relative_error,
+    row_errors,
+    row_scales,
+)
 from harness.reference import softmax_attention
 from harness.workload import Workload
 
@@ -35,13 +41,15 @@ Definition = Callable[..., Tensor]
 class OwnError:
     """What the definition itself errs by in the case's dtype, and the scale of the values.
 
-    Over the tensor, at the worst row, at the worst (batch, head) slice of a gradient.
+    Over the tensor, at the worst row, at the worst (batch, head) slice of a gradient. mean_v:
+    the size of an element of the mean of all values, rms(v) / sqrt(kv_len).
     """
 
     tensor: float
     row: float
     gradient: float
     largest_v: float
+    mean_v: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class Truth:
 
     output (B, H, R, Dv); gradients of q (B, H, R, D), k and v (B, Hkv, Lkv, .); softmax: output
     of softmax attention, for the deviation; judged (B', 1, R, 1): False at padded rows.
+    gradient_sizes (B, H) and twice (B, Hkv): sizes of the terms that gradients are summed from.
     """
 
     rows: Tensor
@@ -58,6 +67,7 @@ class Truth:
     gradients: tuple[Tensor, ...]
     softmax: Tensor
     own: OwnError
+    gradient_sizes: tuple[Tensor, ...] = ()
 
 
 def judged_rows(workload: Workload, rowwise: bool) -> Tensor:
@@ -92,6 +102,10 @@ def find_truth(definition: Definition, asked: Asked, softmax: Tensor) -> Truth:
     exact, gradients = run_definition(definition, asked, torch.float64)
     own, own_gradients = run_definition(definition, asked, asked.workload.torch_dtype)
     judged = asked.mask.judged[:, None, :, None]
+    sizes = asked.gradient_sizes(exact)
+    v = asked.inputs[2].double()
+    mean_v = float((v.square().mean() / asked.workload.kv_len).sqrt())
+    scales = row_scales(exact, mean_v)
     return Truth(
         rows=asked.mask.rows.cpu(),
         judged=judged,
@@ -100,10 +114,12 @@ def find_truth(definition: Definition, asked: Asked, softmax: Tensor) -> Truth:
         softmax=softmax,
         own=OwnError(
             tensor=relative_error(own, exact, judged),
-            row=float(row_errors(own, exact, judged).max()),
-            gradient=gradient_error(own_gradients, gradients),
-            largest_v=float(asked.inputs[2].abs().max()),
+            row=float(row_errors(own, exact, judged, scales).max()),
+            gradient=gradient_error(own_gradients, gradients, sizes),
+            largest_v=float(v.abs().max()),
+            mean_v=mean_v,
         ),
+        gradient_sizes=sizes,
     )
 
 
@@ -127,6 +143,14 @@ class Asked:
     inputs: tuple[Tensor, ...]
     upstream: Tensor | None
     rowwise: bool
+
+    def gradient_sizes(self, output: Tensor) -> tuple[Tensor, ...]:
+        """Sizes of the terms that the gradients are summed from; () where there are none."""
+        if self.upstream is None:
+            return ()
+        q, k, v = self.inputs
+        q = q[:, :, self.mask.rows]
+        return gradient_sizes((q, k, v), self.upstream, output, self.workload.scale)
 
     def chunk(self) -> int:
         """Rows that are run at once."""

@@ -75,9 +75,13 @@ def _key(op: AttentionOp, asked: Workload) -> tuple[str, Workload]:
 
 
 @pytest.fixture(scope="module")
-def gates() -> Gates:
+def gates() -> Iterator[Gates]:
+    """On one thread: on a busy machine, a second one mostly waits."""
     variant.load_installed()
-    return Gates()
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield Gates()
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name", sorted(shipped()))

@@ -125,7 +125,7 @@ def test_the_error_over_the_tensor_cannot_see_one_row(monkeypatch: pytest.Monkey
 
 
 def test_inputs_that_tell_nothing_make_the_gate_vacuous() -> None:
-    asked = small(dtype="bfloat16", q_len=256, inputs="normal(0.01)")
+    asked = small(dtype="bfloat16", q_len=256, inputs="normal(0.001)")
     found = gate(asked)
     assert {"scale_off", "mean_of_v"} <= set(found.survived)
     assert "zeros" in found.killed
