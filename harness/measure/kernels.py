@@ -13,7 +13,9 @@ from torch._dynamo.utils import counters
 from harness.variant import AttentionOp
 from harness.workload import Workload
 
-_EAGER = "torch.compile compiled no frame: the call ran eagerly"
+EAGER = "torch.compile compiled no frame: the call ran eagerly"
+ANEW = 4
+"""Calls of one entrant that may compile while racing: its latency is not the compiler's."""
 _GRAPHS = "_inductor/output_code.py"
 """Where torch calls a graph that it has compiled."""
 
@@ -51,7 +53,7 @@ def fallback(op: AttentionOp, workload: Workload, kernels: Sequence[str]) -> str
     if broke is not None:
         return broke
     if workload.compile and compiled_frames() == 0:
-        return _EAGER
+        return EAGER
     return None
 
 
@@ -63,6 +65,8 @@ class CompileWatch:
 
     def __init__(self) -> None:
         self._breaks = dict(counters["graph_break"])
+        self._frames = compiled_frames()
+        self._anew: dict[str, int] = {}
 
     @classmethod
     def of_process(cls) -> CompileWatch:
@@ -78,18 +82,34 @@ class CompileWatch:
             return None
         new = {cause: n - self._breaks.get(cause, 0) for cause, n in now.items()}
         self._breaks = dict(now)
-        cause = next(cause for cause, times in new.items() if times)
+        cause = next(cause for cause, times in new.items() if times).partition("\n")[0]
         times = sum(new.values())
-        return f"torch.compile broke the graph {times} {'time' if times == 1 else 'times'}: {cause}"
+        return (
+            f"torch.compile broke the graph {times} {'time' if times == 1 else 'times'}: {cause}; "
+            "change that, so that the whole call compiles"
+        )
+
+    def compiled_anew(self, name: str) -> str | None:
+        """Why an entrant that was just called is timed with the compiler at work."""
+        frames, self._frames = self._frames, compiled_frames()
+        if self._frames == frames:
+            return None
+        self._anew[name] = self._anew.get(name, 0) + 1
+        if self._anew[name] <= ANEW:
+            return None
+        return (
+            f"torch.compile compiled it anew in {self._anew[name]} calls; let nothing that it "
+            "reads change from call to call"
+        )
 
 
-def compiled_nothing(before: int, call: Callable[[], Any]) -> str | None:
-    """Why an entrant that was to be compiled ran eagerly; before: frames compiled before it.
+def ran_eagerly(call: Callable[[], Any]) -> str | None:
+    """Make a call that was to be compiled once more, and tell why it was not.
 
-    Where none was added, a copy of an earlier entrant may use the graph of that one: the call is
-    made once more, watched, and a compiled graph must run in it.
+    That frames were compiled says little: a copy adds none, and runs the graph of its original; a
+    frame around one that the compiler may not see adds one, and runs no graph.
     """
-    return None if compiled_frames() > before or runs_a_graph(call) else _EAGER
+    return None if runs_a_graph(call) else EAGER
 
 
 def runs_a_graph(call: Callable[[], Any]) -> bool:

@@ -122,11 +122,11 @@ class Inspector:
     ) -> Fault | None:
         """To be called right after a call that took `seconds`: what is wrong with it."""
         if not care.checked and entrant.name not in self._held:
-            return self.process(searched=False)
+            return self._process(entrant, care)
         # Copied before all else: what is not there yet must not have the time to come.
         taken = _Taken()
         copied = taken.take(result)
-        fault = self.process(searched=care.searched)
+        fault = self._process(entrant, care)
         if fault is None and taken.refused is not None:
             fault = _incorrect(taken.refused)
         if fault is None:
@@ -149,6 +149,11 @@ class Inspector:
             return "error", changed
         fell_back = self.compiler.fell_back()
         return None if fell_back is None else ("fallback", f"while racing: {fell_back}")
+
+    def _process(self, entrant: Entrant, care: Care) -> Fault | None:
+        fault = self.process(searched=care.searched)
+        anew = self.compiler.compiled_anew(entrant.name)
+        return fault or (None if anew is None else ("fallback", f"while racing: {anew}"))
 
     def forget(self) -> None:
         """Let go of all outputs that are held."""

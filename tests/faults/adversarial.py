@@ -25,6 +25,7 @@ from harness import Attention, AttentionOp, Mask, Workload, register, softmax_at
 HERE = Path(__file__).parent
 HONEST_CALLS = 8  # so that even the shortest race has two calls after them
 Trick = Callable[[Attention], Attention]
+_disable: Any = torch.compiler.disable
 
 
 def later(name: str) -> bool:
@@ -227,6 +228,35 @@ def _stale_key_gradients(honest: Attention) -> Attention:
     return lambda q, k, v: apply(honest, kept, q, k, v)
 
 
+class _Hidden:
+    """Called where torch.compile looks for nothing to compile."""
+
+    def __init__(self, honest: Attention) -> None:
+        self.honest = honest
+
+    @_disable  # type: ignore[untyped-decorator]
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return self.honest(q, k, v)
+
+
+def _broken_graph(honest: Attention) -> Attention:
+    """A part of it that torch.compile may not see."""
+    hidden: Attention = _disable(honest)
+    return lambda q, k, v: hidden(q, k, v) + 0.0
+
+
+def _counting(honest: Attention) -> Attention:
+    """Hangs on a number that is another at every call: compiled anew each time."""
+    count = 0
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        nonlocal count
+        count += 1
+        return honest(q, k, v) + 0.0 * count
+
+    return attend
+
+
 def _twice(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *args, **options: function(*args, **options)
 
@@ -316,6 +346,12 @@ TRICKS: dict[str, Trick] = {
     **{f"call_{name}": _before(deed) for name, deed in DEEDS.items()},
 }
 
+COMPILED: dict[str, Trick] = {
+    "hidden": _Hidden,
+    "broken_graph": _broken_graph,
+    "compiled_anew": _counting,
+}
+
 
 def _baseline() -> Any:
     import variants.softmax
@@ -348,4 +384,4 @@ class Adversarial(AttentionOp):
         if place == "prepare":
             DEEDS[name]()
             return honest
-        return TRICKS[self.trick](honest)
+        return (TRICKS | COMPILED)[self.trick](honest)

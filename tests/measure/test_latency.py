@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
@@ -12,7 +13,7 @@ from harness.device import CpuDevice, Timing
 from harness.measure import latency, timed
 from harness.measure.calls import Call, Produced
 from harness.measure.latency import Entrant, Race, Rules
-from harness.measure.timed import Inspector
+from harness.measure.timed import Care, Inspector
 
 Times = Callable[[int], float]
 WARMUPS = latency.WARMUP_LEAST
@@ -62,6 +63,17 @@ class FakeDevice(CpuDevice):
         return Timing(seconds, seconds, 0.25 * seconds)
 
 
+@dataclass
+class Watched(Inspector):
+    """Tells how closely each call is looked at, once it was made."""
+
+    watched: Callable[[Care], None] = lambda care: None
+
+    def after(self, *args: Any) -> Any:
+        self.watched(args[-1])
+        return super().after(*args)
+
+
 class Track:
     """A race of scripted calls, and what happened in it."""
 
@@ -74,6 +86,7 @@ class Track:
         self.wrong: tuple[str, int] | None = None
         self.checks: dict[str, int] = {}
         self.pauses: list[int] = []
+        self.watched: Callable[[Care], None] = lambda care: None
 
     def add(self, name: str, times: Iterable[float]) -> Scripted:
         call = Scripted(name, times, self.log)
@@ -86,7 +99,7 @@ class Track:
             device=FakeDevice(self.clock),
             rules=Rules(margin=0.02, alpha=0.05, budget_s=budget_s),
             refill=self.draws.append,
-            inspector=Inspector(self._check, lambda draw: None),
+            inspector=Watched(self._check, lambda draw: None, watched=self.watched),
             running=self.named.append,
             has_baseline=has_baseline,
             controls=frozenset({"control"}),
@@ -294,3 +307,51 @@ def test_a_call_that_changes_the_process_costs_itself_alone(track: Track) -> Non
     assert [entrant.fault is None for entrant in track.entrants] == [True, True, False]
     status, reason = track.entrants[2].fault or ("", "")
     assert (status, "threads from" in reason) == ("error", True)
+
+
+def test_what_lies_between_costs_no_budget(track: Track) -> None:
+    track.add("softmax", _steady(1.0))
+    track.add("control", _steady(1.0))
+    track.add("near", _swinging(1.0))
+    track.race(budget_s=60.0)
+    # After warm-up, at each look, and at the end; each of them takes longer than the race.
+    assert track.pauses == [0, 8, 16, len(track.entrants[0].rounds)]
+    assert 18 < len(track.entrants[0].rounds) < 23
+
+
+def test_the_faults_of_the_control_are_the_baselines(track: Track) -> None:
+    track.add("softmax", _steady(1.0))
+    track.add("control", _steady(1.0)).raises_at = WARMUPS + 3
+    track.add("near", _steady(1.0))
+    track.race()
+    assert (
+        track.entrants[0].fault == track.entrants[1].fault == ("error", "ValueError: no such head")
+    )
+    assert track.entrants[2].fault is None
+    assert len(track.entrants[2].rounds) <= 3
+
+
+def test_what_is_asked_differs_from_what_was_asked_before(track: Track) -> None:
+    track.add("softmax", _steady(1.0))
+    track.add("control", _swinging(1.0))
+    track.add("near", _swinging(1.0))
+    track.race(budget_s=400.0)
+    asked = track.draws[::3]
+    assert all(now != before for now, before in itertools.pairwise(asked))
+    # All is looked at, on draws 0 and 1: at the start, in the first rounds, before each look.
+    opening = [asked[at : at + 2] for at in (0, WARMUPS, WARMUPS + 6, WARMUPS + 14, WARMUPS + 30)]
+    assert all(sorted(pair) == [0, 1] for pair in opening), asked
+
+
+def test_the_last_rounds_of_a_budget_are_looked_at(track: Track) -> None:
+    track.add("softmax", _steady(1.0))
+    track.add("control", _steady(1.0))
+    near = track.add("near", _swinging(1.0))
+    cares: list[tuple[int, bool]] = []
+    track.watched = lambda care: cares.append((near.runs, care.searched))
+    track.race(budget_s=36.0)
+    rounds = len(track.entrants[0].rounds)
+    assert 10 < rounds < 14  # between looks
+    searched = {number - WARMUPS for number, whole in cares if whole}
+    assert {rounds - 1, rounds} <= searched
+    assert 9 not in searched
