@@ -16,7 +16,7 @@ from harness.execute.worker import Running
 from harness.mask import Mask
 from harness.measure.calls import Call, once, prepare
 from harness.measure.faults import reason_of, status_of
-from harness.measure.kernels import allow_compilations, compiled_frames, compiled_nothing
+from harness.measure.kernels import allow_compilations, ran_eagerly
 from harness.measure.latency import Entrant, Race, Rules
 from harness.measure.timed import Inspector
 from harness.workload import Workload
@@ -85,11 +85,10 @@ class _Start:
             entrant.fault = ("error", changed)
             return entrant
         try:
-            frames = compiled_frames()
             entrant.call = self._called_once(described)
             entrant.fault = self.inspector.process(searched=True)
             if self.workload.compile and entrant.fault is None:
-                eager = compiled_nothing(frames, _again(entrant.call))
+                eager = ran_eagerly(_again(entrant.call))
                 entrant.fault = None if eager is None else ("fallback", eager)
         except Exception as error:  # a variant that raises costs only itself
             entrant.fault = (status_of(error), reason_of(error))
