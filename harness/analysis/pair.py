@@ -26,7 +26,7 @@ KINDS: tuple[Kind, ...] = ("slower", "larger", "worse", "failed")
 """What counts as a regression."""
 ROUNDING = 2.0
 """Errors of right kernels differ by less than this factor: by the order of their sums."""
-ONE_ROUNDING = 1 / 16
+ONE_ROUNDING = 1 / 8
 """Share of an error's bound that rounding the output once makes up; below it errors are alike."""
 IDENTICAL = Change(1.0, 1.0, 1.0)
 
@@ -113,7 +113,7 @@ def memory(a: CaseRecord, b: CaseRecord, margin: float) -> Judged | None:
 def error(a: CaseRecord, b: CaseRecord) -> Judged | None:
     """`better`, `worse` or `same`, of the output and of the gradients; the worse of the two.
 
-    A difference counts from a factor of 2 on, errors below a sixteenth of their bound taken for
+    A difference counts from a factor of 2 on, errors below an eighth of their bound taken for
     equal to it: that much the order of sums and one rounding of the output explain.
     """
     if a.numerics is None or b.numerics is None:
