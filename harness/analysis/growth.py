@@ -18,10 +18,12 @@ the interval is not that of a straight line with Gaussian errors; it is the hull
 
 Bytes are counted, so they are points with an interval of no width.
 
-A claim is of long lengths; what lies outside the interval is flagged. Where slopes rise throughout
-and the claim lies above them, it is `not reached`: constant and lower-order terms still weigh at
-these lengths (y = a + b L, as the scratch of a block-wise kernel and its output), and only longer
-ones can tell. Above or below the interval for any other reason, the claim does not hold here.
+A claim is of attention on as many keys as queries, so a sweep of either alone (decode, a fixed
+kv_len) is fitted and held against none. It is of long lengths, too: where slopes rise throughout
+and the claim lies above the interval, it is `not reached`, since constant and lower-order terms
+still weigh (y = a + b L, as the scratch of a block-wise kernel and its output), and only longer
+lengths can tell. Above or below the interval for any other reason, the claim does not hold at
+these lengths. All three are flagged.
 """
 
 from __future__ import annotations
@@ -219,8 +221,8 @@ def _end(row: Row, column: str | None) -> float | None:
 
 
 def _claim(group: Group, rows: Sequence[Row], quantity: Quantity) -> float | None:
-    """What all these rows claim; None where they differ, or where only the queries grow."""
-    if group["pass"] != "decode" and group["kv_len"] is not None:
+    """What all these rows claim; None where they differ, or where queries or keys grow alone."""
+    if group["pass"] == "decode" or group["kv_len"] is not None:
         return None
     found = {row.get(f"claimed_{quantity}_growth") for row in rows}
     only = found.pop() if len(found) == 1 else None

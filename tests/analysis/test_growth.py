@@ -141,12 +141,12 @@ def test_what_failed_is_left_out_and_named() -> None:
     assert not [growth for growth in growths(frame_of(rows)) if growth.variant == FAST]
 
 
-def test_decode_grows_with_the_keys() -> None:
-    given: dict[str, Any] = {"pass": "decode", "q_len": 1, "claimed_time_growth": 1.0}
+def test_decode_grows_with_the_keys_and_is_held_against_no_claim() -> None:
+    given: dict[str, Any] = {"pass": "decode", "q_len": 1, "claimed_time_growth": 2.0}
     rows = rows_of_shape(lambda n: n, **given)
     one = found(rows)
     assert (one.group.axis, one.lengths) == ("kv_len", LENGTHS)
-    assert one.text == "claims L^1, measured L^1.00 [0.97, 1.03]"
+    assert one.text == "measured L^1.00 [0.97, 1.03]"
 
 
 @pytest.mark.parametrize(
@@ -185,6 +185,19 @@ def test_slopes_that_fall_are_not_carried_on() -> None:
     fit = exponent(points)
     assert fit.low == pytest.approx(math.log(9 / 6, 4))
     assert fit.high == pytest.approx(math.log(6, 4))
+
+
+def test_an_exponent_and_its_claim_are_one_text() -> None:
+    one = found(rows_of_shape(lambda n: n, claimed_time_growth=1.0))
+    assert (one.text, one.tells) == ("claims L^1, measured L^1.00 [0.97, 1.03]", True)
+    assert found(rows_of_shape(lambda n: 1e9 - n), "memory").measured == "L^0.00 [0.00, 0.00]"
+
+
+def test_an_interval_that_is_wide_has_fewer_decimals() -> None:
+    rows = [row(BASELINE, n, latency_s=n * 1e-6, latency_low_s=n * 5e-7, latency_high_s=n * 2e-6)
+            for n in LENGTHS]  # fmt: skip
+    one = found(rows)
+    assert (one.measured, one.tells) == ("L^1.0 [-1.0, 3.0]", False)
 
 
 def test_counted_bytes_have_a_tolerance_for_lower_order_terms() -> None:

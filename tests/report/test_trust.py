@@ -117,6 +117,7 @@ def test_energy_has_a_sheet_where_a_counter_was_read() -> None:
         (12.34, 1.0, "12 \u00b1 1 J"),
         (0.01234, 0.0005, "12.3 \u00b1 0.5 mJ"),
         (0.01, 0.02, "below 20 mJ"),
+        (1e-5, 0.02, "below 20 mJ"),
         (-0.01, 0.02, "below 20 mJ"),
         (0.02, 0.02, "below 20 mJ"),
         (25e-6, 3e-6, "25 \u00b1 3 uJ"),
