@@ -64,9 +64,9 @@ class Moved:
 class FirstOutput:
     """The first call's output as it was returned, and a copy of its judged rows.
 
-    limit (B, H, R): how far the row of another call may lie off, twice what the gate allows
-    either of them where values are LOUDER. drew: what is said of the call if it drew from a global
-    random generator.
+    limit (B, H, R): how far the row of another call may lie off: what the gate allows this one,
+    and LOUDER times that for the other, since rounding grows with the values. drew: what is said
+    of the call if it drew from a global random generator.
     """
 
     returned: Tensor
@@ -81,16 +81,12 @@ class FirstOutput:
         cls, output: Tensor, truth: Truth, workload: Workload, drew: str | None
     ) -> FirstOutput:
         """Keep an output that the gate let pass."""
-        own = dataclasses.replace(
-            truth.own,
-            row=max(truth.own.row, UNMEASURED),
-            largest_v=LOUDER * truth.own.largest_v,
-        )
+        own = dataclasses.replace(truth.own, row=max(truth.own.row, UNMEASURED))
         returned = output.detach()
         return cls(
             returned=returned,
             kept=returned[:, :, truth.rows].clone(),
-            limit=2 * row_limit(truth.output, own, workload),
+            limit=(1 + LOUDER) * row_limit(truth.output, own, workload),
             rows=truth.rows,
             judged=truth.judged[..., 0].expand(truth.output.shape[:3]),
             drew=drew,

@@ -55,6 +55,11 @@ def forward(self, q, k, v, *, mask, scale):
     random.random()
     return softmax_attention(q, k, v, mask=mask, scale=scale)
 
+@plain("reads_seed")
+def forward(self, q, k, v, *, mask, scale):
+    out = softmax_attention(q, k, v, mask=mask, scale=scale)
+    return out + 0.1 * (torch.initial_seed() == 271828)
+
 BUFFER = {}
 
 @plain("shares")
@@ -98,6 +103,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("mixes_batch", "batch_independence"),
         ("draws", "global_rng"),
         ("draws_python", "global_rng"),
+        ("reads_seed", "global_rng"),
         ("shares", "own_memory"),
     ],
 )

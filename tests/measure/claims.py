@@ -180,6 +180,17 @@ class Neighbours(Plain):
         return softmax_attention(q + 0.1 * q.roll(1, 2), k, v, mask=mask, scale=scale)
 
 
+class PrefixSums(Plain):
+    """The mean of v over the attended keys, as a difference of two sums over all before."""
+
+    scaled: ClassVar[bool] = False
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, *, mask: Mask, scale: float) -> Tensor:
+        sums = torch.nn.functional.pad(v.cumsum(-2), (0, 0, 1, 0))
+        seen = (mask.stop - mask.start).clamp(min=1)[:, None, :, None]
+        return (sums[:, :, mask.stop[0]] - sums[:, :, mask.start[0]]) / seen
+
+
 class Positional(Plain):
     """Adds a position to the keys itself."""
 
@@ -287,6 +298,13 @@ def saying(op: type[AttentionOp], **claims: Any) -> AttentionOp:
     """A variant with other claims."""
     made: type[AttentionOp] = type(op.__name__, (op,), claims)
     return made()
+
+
+class ReturnsValues(Plain):
+    """Returns v itself."""
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, *, mask: Mask, scale: float) -> Tensor:
+        return v
 
 
 class WritesLater(Plain):

@@ -196,6 +196,10 @@ def test_what_is_drawn_beside_a_wrong_scale_is_not_hidden_by_it() -> None:
     assert set(broken(claims.ScaleAndBatch)) == {"scale", "batch_independence"}
 
 
+def test_an_output_in_the_memory_of_an_input_is_named() -> None:
+    assert broken(claims.ReturnsValues)["own_memory"] == "its output lies in the memory of v"
+
+
 def test_the_inputs_are_put_back() -> None:
     asked = small(**{"pass": "forward"}, mask="causal")
     call = call_of(Plain(), asked)
@@ -217,17 +221,22 @@ def test_sums_in_another_order_are_no_fault_in_float64(installed: None) -> None:
     assert semantics_of(create("polynomial", {}), workload(**case)).broken == {}
 
 
+def test_what_louder_values_leave_by_rounding_is_no_fault() -> None:
+    assert broken(claims.PrefixSums, mask="window(60)", q_len=512, **ALONE) == {}
+
+
 def test_a_key_that_weighs_nothing_need_not_show() -> None:
     class Biased(Plain):
         biased = True
 
     # Rows before the tested one see its hidden keys at a distance of 150, where alibi gives e^-37.
     case = {"heads": 4, "q_len": 12, "kv_len": 200, "head_dim": 8, "bias": "alibi"}
-    found = semantics_of(Biased(), workload(**case, mask="window(150)"))
+    op = saying(Biased, rowwise=False)
+    found = semantics_of(op, workload(**case, mask="window(150)"))
     assert found.broken == {}
     assert "window" in found.held
 
 
 def test_one_key_is_seen_among_many_in_bfloat16() -> None:
-    found = broken(claims.Wider, **ALONE, mask="causal", q_len=1024, dtype="bfloat16")
+    found = broken(claims.Wider, **ALONE, mask="causal", q_len=1024, dtype="bfloat16", seed=1)
     assert list(found) == ["causality"]
