@@ -143,7 +143,7 @@ def test_a_task_is_alone_in_its_process(tmp_path: Path) -> None:
 
 def test_a_probe_tells_what_is_documented(workers: Workers) -> None:
     (answer,) = probed(workers, described("softmax"), heads=1, head_dim=8, threads=1)
-    assert set(answer) == {"probe", "numerics", "fallback"}
+    assert set(answer) == {"probe", "numerics", "fallback", "semantics"}
     assert answer["fallback"] is None
     probe, numerics = answer["probe"], answer["numerics"]
     assert probe["output_bytes"] == 16 * 8 * 4
