@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -194,14 +196,68 @@ def test_checked_rows_mean_something() -> None:
     assert all(bool(judged[rows].all()) for rows in Pool(padded).rows)
 
 
+def test_an_output_that_comes_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Tensor] = []
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        given.append(torch.zeros_like(q))
+        return given[-1]
+
+    pool = Pool(small())
+    entrant = Entrant("late", Call(Softmax(), pool.workload, pool.buffers, attend))
+    inspector = Inspector(lambda *_: None, pool.written, pool.held())
+    monkeypatch.setattr(timed, "_sleep", lambda seconds: given[-1].fill_(1.0))
+    pool.refill(0)
+    for awaited, found in ((False, None), (True, WRONG + "its output still changed after")):
+        care = timed.Care(checked=True, awaited=awaited)
+        fault = inspector.after(entrant, entrant.call.run(), 0, 0.0, care)
+        assert (fault and fault[1][: len(found or "")]) == found
+
+
+def test_what_is_copied_is_of_one_moment() -> None:
+    values, stopped = torch.zeros(4 << 20), threading.Event()
+    written = values.numpy()
+
+    def write() -> None:
+        for number in itertools.count(1):
+            # Between the two, the interpreter may be taken away; a copy may not begin.
+            written[0] = number
+            written[-1] = number
+            time.sleep(0)
+            if stopped.is_set():
+                return
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for _ in range(10):
+            time.sleep(0.001)
+            copy = timed._copy(values)
+            assert 0 <= float(copy[0]) - float(copy[-1]) <= 1
+    finally:
+        stopped.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 1, 1, 1), (2, 0, 4, 5)])
+def test_a_copy_has_the_values_and_strides_of_its_original(shape: tuple[int, ...]) -> None:
+    for dtype in (torch.float32, torch.bfloat16, torch.float64):
+        given = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+        for tensor in (given, given.mT, given[..., 1:3], given[:, :1].expand(shape)):
+            copy = timed._copy(tensor)
+            assert torch.equal(copy, tensor)
+            assert copy.dtype == dtype
+
+
 def test_a_change_is_put_back_though_the_call_raised(tricks: Any) -> None:
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         torch.set_num_threads(torch.get_num_threads() + 1)
         raise ValueError("no such head")
 
     before = torch.get_num_threads()
-    _, tricked = raced(attend, small(), first_call=False)
+    plain, tricked = raced(attend, small(), first_call=False)
     assert tricked.fault == ("error", "ValueError: no such head")
+    assert plain.fault is None
     assert torch.get_num_threads() == before
 
 
