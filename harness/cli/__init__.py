@@ -14,6 +14,7 @@ COMMANDS = {
     "run": ("harness.cli.run", "Run a suite on this machine."),
     "list": ("harness.cli.listing", "List variants, suites or runs."),
     "show": ("harness.cli.show", "Show a variant, a suite or a run."),
+    "check": ("harness.cli.check", "Check whether a variant is right; nothing is timed."),
     "report": ("harness.cli.output", "Turn runs into a page, figures and tables."),
     "export": ("harness.cli.output", "Write the records of runs in another format."),
     "compare": ("harness.cli.compare", "Compare the same cases of two runs."),

@@ -20,6 +20,7 @@ from harness.records import SCHEMA, Store, controls, holds_run, read_manifest
 from harness.records.manifest import differences
 from harness.records.store import RECORDS
 from harness.suite import Block, Suite
+from harness.workload import Case
 
 OnBlock = Callable[[int, Block, Sequence[Record], float], None]
 
@@ -76,7 +77,9 @@ def run_suite(request: Request, listeners: Listeners) -> None:
         )
         with Workers() as workers:
             remaining = [(n, b) for n, b in enumerate(blocks, 1) if b.id not in done]
-            surveyed = _survey(workers, request, [block for _, block in remaining])
+            cases = [case for _, block in remaining for case in block.cases]
+            timeout = request.suite.measure.timeout_s
+            surveyed = survey_cases(workers, cases, request.files, timeout)
             _run_blocks(store, workers, request, remaining, surveyed, listeners)
         ended = {"control": control_share(request.folder), "ended_utc": utc_now()}
         store.write_manifest({**manifest, **ended})
@@ -116,16 +119,14 @@ def _run_blocks(
         listeners.ended(number, block, records, time.monotonic() - begin)
 
 
-def _survey(
-    workers: Workers, request: Request, blocks: Sequence[Block]
+def survey_cases(
+    workers: Workers, cases: Sequence[Case], files: Sequence[str], timeout: float
 ) -> dict[str, dict[str, Any]]:
     """What each case's variant says of it; one process for all, one a case if that dies."""
-    cases = [case for block in blocks for case in block.cases]
     asked = [{"variant": described(case), "workload": case.workload.as_dict()} for case in cases]
     if not asked:
         return {}
-    timeout = request.suite.measure.timeout_s
-    files = list(request.files)
+    files = list(files)
     whole = workers.run("survey", {"files": files, "cases": asked}, timeout)
     if whole.answered:
         return {case.id: found for case, found in zip(cases, whole.result, strict=True)}
