@@ -251,3 +251,41 @@ def test_errors(text: str, message: str) -> None:
     with pytest.raises(WorkloadError) as error:
         MaskSpec.parse(text)
     assert message in str(error.value)
+
+
+@given(mask=masks(), data=st.data())
+@settings(deadline=None, derandomize=True)
+def test_an_altered_mask_agrees_with_itself(mask: Mask, data: st.DataObject) -> None:
+    settled = data.draw(st.booleans())
+    if settled:  # what was worked out for the mask must not be taken for its copy's
+        mask.settle()
+        _ = mask.is_full
+    holes = torch.tensor([data.draw(st.booleans()) for _ in range(mask.kv_len)])
+    stop = (mask.stop - data.draw(st.integers(0, 3))).clamp(min=0)
+    copy = mask.altered(start=torch.minimum(mask.start, stop), stop=stop, holes=holes)
+    keys = torch.arange(mask.kv_len)
+    seen = (keys >= mask.start[..., None]) & (keys < stop[..., None]) & ~holes
+    assert torch.equal(copy.dense()[:, 0], seen)
+    assert copy.pairs() == int(seen.sum()) * mask.heads * (mask.batch // len(seen))
+    assert copy.has_empty_rows == bool((~seen.any(-1)).any())
+    assert not copy.is_full or bool(seen.all())
+    for block in (block for row in copy.kv_blocks(5, 4) for block in row):
+        assert not block.full or not bool(holes[block.start : block.stop].any())
+    weights = copy.softmax(torch.zeros(mask.batch, mask.heads, mask.q_len, mask.kv_len))
+    assert not bool(weights.masked_select(~copy.dense()).any())
+    chosen = torch.tensor([mask.q_len - 1])
+    assert torch.equal(copy.take(chosen).dense(), copy.dense()[:, :, chosen])
+    if mask.bias is not None:
+        assert copy.bias is not None
+        assert torch.equal(copy.bias, mask.bias)
+    assert torch.equal(mask.dense()[:, 0], brute(mask))
+
+
+def test_a_random_bias_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = Mask(MaskSpec(), 8, 8, heads=2, bias="random")
+    whole = mask.bias
+    assert whole is not None
+    monkeypatch.setattr(torch, "randn", None)
+    part = mask.take(torch.tensor([1, 5])).altered(holes=torch.zeros(8, dtype=torch.bool))
+    assert part.bias is not None
+    assert torch.equal(part.bias, whole[:, :, [1, 5]])
