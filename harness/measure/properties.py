@@ -22,6 +22,7 @@ CHANGES = {
 }
 """What is done to the values, by property; a row that must not see it stays where it was."""
 CLAIMS = {
+    "grouped_heads": "headwise",
     "head_independence": "headwise",
     "row_independence": "rowwise",
     "permutation": "permutation_equivariant",

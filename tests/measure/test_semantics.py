@@ -166,6 +166,11 @@ def test_a_claim_that_is_withdrawn_is_not_probed(
     assert f"the variant says {claim} = False" in found.not_probed.values()
 
 
+def test_heads_that_mix_may_be_grouped() -> None:
+    mixing = saying(claims.TalkingHeads, headwise=False)
+    assert broken(mixing, kv_heads=2, mask="causal+window(9)") == {}
+
+
 def test_the_mask_cannot_be_disclaimed() -> None:
     modest = dict.fromkeys(
         ("scaled", "headwise", "rowwise", "permutation_equivariant", "deterministic"), False
