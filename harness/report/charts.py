@@ -18,6 +18,8 @@ Point = tuple[float, float]
 BAND = 0.12
 # Between the outermost speed-up and the frame.
 ROOM = 1.2
+# How far beyond the outermost point an interval may widen an axis.
+MOST_BEYOND = 3.0
 _FRONTS = ("-", (0, (5, 2)), (0, (1, 1.5)))
 
 
@@ -97,9 +99,13 @@ class AgainstLength(Chart):
         return low, high
 
     def span(self, rows: Sequence[Row]) -> tuple[float, float]:
-        """From the lowest to the highest value drawn, intervals included."""
-        bounds = [self.bounds(row) for row in rows]
-        return min(low for low, _ in bounds), max(high for _, high in bounds)
+        """From the lowest to the highest value drawn, with intervals as far as MOST_BEYOND."""
+        points, bounds = [self.of(row) for row in rows], [self.bounds(row) for row in rows]
+        # An interval that is not yet narrow would flatten every line.
+        return (
+            max(min(low for low, _ in bounds), min(points) / MOST_BEYOND),
+            min(max(high for _, high in bounds), max(points) * MOST_BEYOND),
+        )
 
 
 @final

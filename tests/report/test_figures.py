@@ -192,6 +192,17 @@ def test_without_ceilings_the_limit_is_left_out() -> None:
     )
 
 
+def test_an_interval_that_is_not_yet_narrow_flattens_no_line() -> None:
+    wide: dict[str, Any] = {"latency_s": 1e-3, "latency_low_s": 1e-7, "latency_high_s": 200.0}
+    plots = drawn([row(BASELINE, n, attainable_fraction=0.1, **wide) for n in (256, 512)])
+    low, high = plots["latency-forward"].figure.axes[0].get_ylim()
+    assert 1e-4 < low < 0.34e-3
+    assert 3e-3 <= high < 1e-2
+    low, high = plots["limit-forward"].figure.axes[0].get_ylim()
+    assert 0.01 < low < 0.034
+    assert 1 < high < 2
+
+
 def test_factors_are_written_in_one_style() -> None:
     rows = [row(BASELINE), row(FAST, ratio=0.25), row("flex", ratio=64.0)]
     plot = drawn(rows)["speedup-forward"]

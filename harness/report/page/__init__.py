@@ -30,7 +30,7 @@ from harness.report.ranking import compared, matched
 _FOLDER = Path(__file__).parent
 _CAPTIONS = {
     "latency": "Median latency of one call; the band is its interval, and a point "
-    "without one has none yet. Lower is better.",
+    "without one has none yet; a wide band may be cut off. Lower is better.",
     "speedup": "How many times as fast as the baseline, with the interval; above the dashed line "
     "is faster. Hollow markers: no difference was shown; a point without a band or bar has no "
     "interval yet. The scale follows the points, so a wide band may be cut off.",
