@@ -114,6 +114,17 @@ def test_one_wrong_row_in_many_is_seen() -> None:
     assert wrong.startswith("batch 1, head 2, judged row 300 is off by ")
 
 
+@pytest.mark.parametrize(("dtype", "factor"), [("float32", 1.0001), ("bfloat16", 1.07)])
+def test_a_row_is_held_to_little_more_than_rounding(dtype: str, factor: float) -> None:
+    asked = small(dtype=dtype, **{"pass": "forward"})
+    truth = truth_for(asked)
+    for found in (1.0, factor):
+        output = truth.output.clone()
+        output[1, 2, 30] *= found
+        wrong = judge(Produced(output.to(asked.torch_dtype)), truth, asked).wrong
+        assert (wrong is None) == (found == 1.0)
+
+
 def test_the_deviation_is_from_softmax_attention() -> None:
     asked = small(**{"pass": "forward"})
     assert judged_mutant("zeros", asked).deviation == pytest.approx(1.0)

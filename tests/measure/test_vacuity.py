@@ -106,6 +106,13 @@ def test_a_nan_in_a_row_that_is_not_sampled_needs_the_check_of_all(
     assert "nan_row" in gate(asked).killed
     monkeypatch.setattr(numerics, "_not_finite", lambda produced, workload: None)
     assert gate(asked).survived == ("nan_row",)
+    monkeypatch.setattr(truth, "TILE", 2)  # half of all rows are sampled
+    for seed in range(8):
+        made = subject_of(small(q_len=320, batch=1, seed=seed))
+        broken = mutant("nan_row", made).output
+        assert broken is not None
+        assert bool(broken.isnan().any())
+        assert not bool(broken[:, :, made.truth.rows].isnan().any())
 
 
 def test_each_check_of_the_gate_is_needed_by_a_mutant(monkeypatch: pytest.MonkeyPatch) -> None:
