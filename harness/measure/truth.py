@@ -85,7 +85,11 @@ def judged_rows(workload: Workload, rowwise: bool) -> Tensor:
 
 def softmax_rows(workload: Workload, rowwise: bool = True, draw: int = 0) -> Tensor:
     """Softmax attention in float64 on the judged rows: what the deviation is measured from."""
-    asked = ask(workload, rowwise=rowwise, draw=draw)
+    return softmax_of(ask(workload, rowwise=rowwise, draw=draw))
+
+
+def softmax_of(asked: Asked) -> Tensor:
+    """Softmax attention in float64 on what a definition is asked."""
     asked = dataclasses.replace(asked, upstream=None, rowwise=True)
     return run_definition(softmax_attention, asked, torch.float64)[0]
 
@@ -151,6 +155,10 @@ class Asked:
         q, k, v = self.inputs
         q = q[:, :, self.mask.rows]
         return gradient_sizes((q, k, v), self.upstream, output, self.workload.scale)
+
+    def scores(self) -> int:
+        """How many scores there are at the judged rows."""
+        return len(self.mask.rows) * self.workload.batch * self.workload.heads * self.mask.kv_len
 
     def chunk(self) -> int:
         """Rows that are run at once."""
