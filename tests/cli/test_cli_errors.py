@@ -138,7 +138,7 @@ def test_a_manifest_that_is_no_runs_is_refused(refusal: Refusal, folder: Path) -
     (folder / "run").mkdir()
     (folder / "run" / ".lock").write_text("")
     (folder / "run" / "manifest.json").write_text("[]")
-    assert "schema 'list' is not 1" in refusal("run", "tiny.yaml", "--out", "run")
+    assert "schema 'list' is not 2" in refusal("run", "tiny.yaml", "--out", "run")
     (folder / "run" / "manifest.json").unlink()
     (folder / "run" / "records.jsonl").write_text("")
     line = refusal("run", "tiny.yaml", "--out", "run")

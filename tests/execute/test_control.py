@@ -389,7 +389,7 @@ def test_a_run_writes_its_share_and_its_hazards_into_its_manifest(
             return {}
 
     monkeypatch.setattr(local, "BlockRun", Made)
-    monkeypatch.setattr(local, "_survey", lambda *_: Everything())
+    monkeypatch.setattr(local, "survey_cases", lambda *_: Everything())
     monkeypatch.setattr(local, "describe_machine", lambda: {"packages": {}, "on_battery": True})
     run_suite(Request(suite, tmp_path / "run"), Listeners(lambda *_: None, lambda *_: None))
     found = read_manifest(tmp_path / "run")

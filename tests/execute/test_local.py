@@ -65,7 +65,8 @@ def test_a_survey_that_dies_whole_is_asked_case_by_case(suite: Suite, tmp_path: 
 
     workers = Pretended(tmp_path, answer)
     blocks = list(suite.blocks())
-    found = local._survey(workers, Request(suite, tmp_path), blocks)
+    cases = [case for block in blocks for case in block.cases]
+    found = local.survey_cases(workers, cases, (), 60.0)
     assert [len(payload["cases"]) for _, payload in workers.asked] == [4, 1, 1, 1, 1]
     for block in blocks:
         softmax, sdpa = (found[case.id] for case in block.cases)
@@ -78,7 +79,8 @@ def test_a_survey_that_dies_whole_is_asked_case_by_case(suite: Suite, tmp_path: 
 
 def test_a_survey_that_lives_is_asked_once(suite: Suite, tmp_path: Path) -> None:
     workers = Pretended(tmp_path, lambda task, asked: Outcome(result=[{}] * len(asked["cases"])))
-    local._survey(workers, Request(suite, tmp_path), list(suite.blocks()))
+    cases = [case for block in suite.blocks() for case in block.cases]
+    local.survey_cases(workers, cases, (), 60.0)
     assert workers.count("survey") == 1
 
 
@@ -105,7 +107,7 @@ def test_the_budget_of_a_run_is_shared_by_its_blocks(
         return list(given)
 
     monkeypatch.setattr(local, "BlockRun", Noted)
-    monkeypatch.setattr(local, "_survey", lambda *_: _Anything())
+    monkeypatch.setattr(local, "survey_cases", lambda *_: _Anything())
     assert run_with(None, "a") == [5.0, 5.0]
     # Half of it for the first of two; what that left over for the second.
     assert run_with(4.0, "b") == pytest.approx([2.0, 4.0], abs=0.1)

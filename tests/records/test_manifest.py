@@ -26,7 +26,9 @@ baseline: softmax
 workloads: [{heads: 1, q_len: 8, head_dim: 8, threads: 1}]
 """
 SAY = "harness/records/manifest.py: name the check that reads it, or declare it decorative"
-UNTOLD = {"frequency", "on_battery", "gpu", "allocator_variables", "energy", "container", "numa"}
+UNTOLD = set(
+    "frequency on_battery gpu allocator_variables thread_variables energy container numa".split()
+)
 """What not every machine tells."""
 Manifest = dict[str, Any]
 
@@ -49,7 +51,7 @@ def written(suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ma
 
     monkeypatch.setattr(local, "BlockRun", Silent)
     monkeypatch.setattr(
-        local, "_survey", lambda *_: {c.id: {} for b in suite.blocks() for c in b.cases}
+        local, "survey_cases", lambda *_: {c.id: {} for b in suite.blocks() for c in b.cases}
     )
     local.run_suite(Request(suite, tmp_path / "run"), Listeners(lambda *_: None, lambda *_: None))
     return read_manifest(tmp_path / "run")
