@@ -40,7 +40,7 @@ CHANGES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "precision of one backend": (
         lambda: torch._C._set_fp32_precision_setter("mkldnn", "matmul", "bf16"),
-        "float32 precision of mkldnn products from none to bf16",
+        "float32 precision of mkldnn products from ",
     ),
     "dtype": (lambda: torch.set_default_dtype(torch.float64), "to torch.float64"),
     "device": (lambda: torch.set_default_device("meta"), "default device from cpu to meta"),
