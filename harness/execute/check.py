@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.execute.block import BlockRun, Entry
+from harness.execute.block import BlockRun
+from harness.execute.entry import Entry
 from harness.execute.local import survey_cases
 from harness.execute.workers import Workers
 from harness.suite import Block, Suite
