@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from harness.cli.machine import read_margin
-from harness.cli.options import complete_run, print_json
+from harness.cli.options import complete_run, print_json, read_margin
 
 _KINDS = ("slower", "larger", "worse", "failed")
 _RUN = click.Path(path_type=Path)

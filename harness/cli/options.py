@@ -118,3 +118,17 @@ def write_output(content: bytes, out: str | None) -> None:
             f"--out {out}: cannot be written ({error.strerror}); name another file"
         ) from error
     click.echo(out, err=True)
+
+
+def read_margin(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+    """`2%` or `0.02` as 0.02."""
+    if text is None:
+        return None
+    number, percent, rest = text.partition("%")
+    try:
+        value = float(number) / (100 if percent else 1)
+    except ValueError:
+        value = 0.0
+    if rest.strip() or not 0 < value < 1:
+        raise OptionError(f"--margin: must lie between 0 and 100%, found {text!r}; write 2%")
+    return value

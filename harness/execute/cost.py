@@ -10,6 +10,7 @@ from typing import Any
 
 from harness import roofline
 from harness.errors import VariantError
+from harness.measure.calls import keeps_state
 from harness.records.schema import CostResult, Launch
 from harness.variant import AttentionOp, Cost
 from harness.workload import Workload
@@ -23,7 +24,7 @@ def cost_of(op: AttentionOp, workload: Workload) -> dict[str, Any]:
     claimed = op.cost(workload)
     _check(claimed)
     executed, compulsory = claimed.flops, claimed.bytes
-    if _steps(op, workload):
+    if workload.pass_ == "decode" and keeps_state(op):
         # It reads its state in place of the keys: at least the new pair, the row and the state.
         one = workload.model_copy(update={"kv_len": 1, "mask": "none"})
         executed = one.flops() if executed is None else executed
@@ -49,10 +50,6 @@ def beyond_limits(launches: Sequence[Launch], cost: CostResult | None) -> str | 
         return None
     latency_s = statistics.median(medians)
     return roofline.impossible(latency_s, cost.executed_flops, cost.compulsory_bytes, ceilings)
-
-
-def _steps(op: AttentionOp, workload: Workload) -> bool:
-    return workload.pass_ == "decode" and hasattr(op, "prefill") and hasattr(op, "step")
 
 
 def _check(claimed: Any) -> None:

@@ -67,7 +67,7 @@ class Call:
         b = self.buffers
         if self.workload.pass_ == "backward":
             self._kept = self.attend(b.q, b.k, b.v)
-        elif self.workload.pass_ == "decode" and _keeps_state(self.op):
+        elif self.workload.pass_ == "decode" and keeps_state(self.op):
             k, v = self._own_heads(b.k[:, :, :-1], b.v[:, :, :-1])
             self._kept = self.op.prefill(k, v)  # type: ignore[attr-defined]
 
@@ -133,7 +133,8 @@ def once(call: Call, device: Device) -> tuple[Produced, float, float]:
     return call.produced(timing.result), timing.seconds, timing.host_s
 
 
-def _keeps_state(op: AttentionOp) -> bool:
+def keeps_state(op: AttentionOp) -> bool:
+    """True when the variant decodes from a state of its own: it has `prefill` and `step`."""
     return hasattr(op, "prefill") and hasattr(op, "step")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness import machine
-from harness.cli.machine import read_margin
+from harness.cli.options import read_margin
 from harness.errors import OptionError, RunError
 from harness.execute import control
 from harness.execute.control import Trial
