@@ -20,7 +20,7 @@ quick: setup
 	$(BIN)/attnbench run quick
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --benchmark-disable
 
 lint: setup
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from harness.mask import KvBlock, Mask, MaskSpec
     from harness.records import load, samples
     from harness.reference import softmax_attention
-    from harness.variant import Attention, AttentionOp, Cost, register
+    from harness.variant import Attention, AttentionOp, Cost, Recurrence, register
     from harness.workload import Workload
 
 _HOME = {
@@ -24,6 +24,7 @@ _HOME = {
     "KvBlock": "harness.mask",
     "Mask": "harness.mask",
     "MaskSpec": "harness.mask",
+    "Recurrence": "harness.variant",
     "Workload": "harness.workload",
     "load": "harness.records",
     "register": "harness.variant",
@@ -39,6 +40,7 @@ __all__ = [
     "KvBlock",
     "Mask",
     "MaskSpec",
+    "Recurrence",
     "Workload",
     "load",
     "register",

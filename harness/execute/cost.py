@@ -10,7 +10,7 @@ from typing import Any
 
 from harness import roofline
 from harness.errors import VariantError
-from harness.measure.calls import keeps_state
+from harness.measure.calls import recurrence_of
 from harness.records.schema import CostResult, Launch
 from harness.variant import AttentionOp, Cost
 from harness.workload import Workload
@@ -24,7 +24,7 @@ def cost_of(op: AttentionOp, workload: Workload) -> dict[str, Any]:
     claimed = op.cost(workload)
     _check(claimed)
     executed, compulsory = claimed.flops, claimed.bytes
-    if workload.pass_ == "decode" and keeps_state(op):
+    if recurrence_of(op, workload, workload.build_mask("cpu")) is not None:
         # It reads its state in place of the keys: at least the new pair, the row and the state.
         one = workload.model_copy(update={"kv_len": 1, "mask": "none"})
         executed = one.flops() if executed is None else executed

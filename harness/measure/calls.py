@@ -12,7 +12,7 @@ from torch.autograd import grad  # by name: a call may replace it and put it bac
 
 from harness.device import Device
 from harness.mask import Mask
-from harness.variant import AttentionOp
+from harness.variant import AttentionOp, Recurrence
 from harness.workload import Workload
 
 
@@ -60,6 +60,7 @@ class Call:
     buffers: Buffers
     attend: Callable[..., Any]
     parameters: tuple[Tensor, ...] = ()
+    recurrence: Recurrence | None = None
     _kept: Any = field(default=None, repr=False)
 
     def before(self) -> None:
@@ -67,9 +68,10 @@ class Call:
         b = self.buffers
         if self.workload.pass_ == "backward":
             self._kept = self.attend(b.q, b.k, b.v)
-        elif self.workload.pass_ == "decode" and keeps_state(self.op):
+        elif self.recurrence is not None:
             k, v = self._own_heads(b.k[:, :, :-1], b.v[:, :, :-1])
-            self._kept = self.op.prefill(k, v)  # type: ignore[attr-defined]
+            with torch.no_grad():
+                self._kept = self.recurrence.prefill(k, v)
 
     def forget(self) -> None:
         """Let go of what `before` kept: freed in the next call, it would lower that one's peak."""
@@ -84,9 +86,9 @@ class Call:
             output = self.attend(b.q, b.k, b.v)
             return output, self._gradients(output)
         with torch.no_grad():
-            if self._kept is not None:
+            if self.recurrence is not None:
                 k, v = self._own_heads(b.k[:, :, -1:], b.v[:, :, -1:])
-                return self.op.step(b.q, k, v, self._kept)  # type: ignore[attr-defined]
+                return self.recurrence.step(b.q, k, v, self._kept)
             return self.attend(b.q, b.k, b.v)
 
     def produced(self, result: Any) -> Produced:
@@ -123,7 +125,7 @@ def prepare(op: AttentionOp, workload: Workload, mask: Mask, buffers: Buffers) -
     if workload.compile:
         mask.settle()
         attend = torch.compile(attend, dynamic=False)
-    return Call(op, workload, buffers, attend, parameters)
+    return Call(op, workload, buffers, attend, parameters, recurrence_of(op, workload, mask))
 
 
 def once(call: Call, device: Device) -> tuple[Produced, float, float]:
@@ -133,9 +135,9 @@ def once(call: Call, device: Device) -> tuple[Produced, float, float]:
     return call.produced(timing.result), timing.seconds, timing.host_s
 
 
-def keeps_state(op: AttentionOp) -> bool:
-    """True when the variant decodes from a state of its own: it has `prefill` and `step`."""
-    return hasattr(op, "prefill") and hasattr(op, "step")
+def recurrence_of(op: AttentionOp, workload: Workload, mask: Mask) -> Recurrence | None:
+    """The state it decodes from; None in other passes, and where it reads keys and values."""
+    return op.recurrence(workload, mask) if workload.pass_ == "decode" else None
 
 
 def _repeated(k: Tensor, v: Tensor, workload: Workload) -> tuple[Tensor, Tensor]:

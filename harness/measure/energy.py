@@ -65,7 +65,7 @@ class EnergyMeter:
 
         used = self._repeated(both, latency_s, alive)
         joules, resolution = used.joules, used.resolution_joules
-        if call.workload.pass_ == "backward" or hasattr(call.op, "prefill"):
+        if call.workload.pass_ == "backward" or call.recurrence is not None:
             apart = self._repeated(call.before, latency_s, alive)
             joules, resolution = joules - apart.joules, resolution + apart.resolution_joules
         call.forget()

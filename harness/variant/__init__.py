@@ -1,7 +1,7 @@
 """Variants: the interface, the registry, parameters, and what a variant shares with others."""
 
 from harness.variant.identity import definition_key, family_of, source_file, source_hash
-from harness.variant.interface import Attention, AttentionOp, Cost
+from harness.variant.interface import Attention, AttentionOp, Cost, Recurrence
 from harness.variant.parameters import Parameter, build, create, parameters, parse_spec
 from harness.variant.registry import (
     ENTRY_POINTS,
@@ -18,6 +18,7 @@ __all__ = [
     "AttentionOp",
     "Cost",
     "Parameter",
+    "Recurrence",
     "build",
     "create",
     "definition_key",

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -34,12 +34,26 @@ class Cost:
     memory_growth: float | None = None
 
 
+@dataclass(frozen=True)
+class Recurrence:
+    """Decoding from a state that is not the keys and values themselves.
+
+    prefill(k, v) -> state: of all keys but the last; not timed. step(q, k, v, state) -> output:
+    one query with the newest key and value; timed. It leaves the state as it was, for it is called
+    again on the same one.
+    """
+
+    prefill: Callable[[Tensor, Tensor], Any]
+    step: Callable[[Tensor, Tensor, Tensor, Any], Tensor]
+
+
 class AttentionOp:
     """One attention mechanism on q (B, H, Lq, D), k (B, Hkv, Lkv, D), v (B, Hkv, Lkv, Dv).
 
     A variant is a frozen dataclass whose fields are its parameters; `forward` is all that is
     required. What it takes: `grouped`, Hkv < H (otherwise the harness repeats k and v inside what
-    is timed); `biased`, `mask.bias`.
+    is timed); `biased`, `mask.bias`. `approximates` names the mechanism that it stands in for, as
+    `softmax`; its error is still against its own definition.
 
     What it claims, and every case is probed for: `rowwise`, a row of the output depends on no
     other query (so that the definition may be run on some rows only); `headwise`, heads do not
@@ -51,6 +65,7 @@ class AttentionOp:
 
     name: ClassVar[str] = ""
     family: ClassVar[str] = ""
+    approximates: ClassVar[str] = ""
     grouped: ClassVar[bool] = False
     biased: ClassVar[bool] = False
     rowwise: ClassVar[bool] = True
@@ -74,6 +89,10 @@ class AttentionOp:
     def prepare(self, workload: Workload, mask: Mask) -> Attention:
         """Do what does not depend on values (block masks, compiling); its time is its own."""
         return functools.partial(self.forward, mask=mask, scale=workload.scale)
+
+    def recurrence(self, workload: Workload, mask: Mask) -> Recurrence | None:
+        """How it decodes from a state of its own; None where it reads the keys, as all can."""
+        return None
 
     def unsupported(self, workload: Workload) -> str | None:
         """Why this workload cannot be run, as the user reads it; None when it can."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from harness import AttentionOp, Cost, variant
+from harness import AttentionOp, Cost, Mask, Recurrence, variant
 from harness.execute import block as module
 from harness.execute.block import BlockRun
 from harness.execute.cost import beyond_limits, cost_of
@@ -54,11 +54,8 @@ class Stateful(AttentionOp):
 
     claims = Cost()
 
-    def prefill(self, k: Tensor, v: Tensor) -> Tensor:
-        return k
-
-    def step(self, q: Tensor, k: Tensor, v: Tensor, state: Tensor) -> Tensor:
-        return q
+    def recurrence(self, workload: Workload, mask: Mask) -> Recurrence:
+        return Recurrence(prefill=lambda k, v: k, step=lambda q, k, v, state: q)
 
     def cost(self, workload: Workload) -> Cost:
         return self.claims

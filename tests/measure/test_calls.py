@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness import Attention, AttentionOp, Mask, Workload, softmax_attention
+from harness import Attention, AttentionOp, Mask, Recurrence, Workload, softmax_attention
 from harness.device import CpuDevice, Timing
 from harness.inputs import make_inputs, make_output_gradient
 from harness.measure.calls import Buffers, Call, make_buffers, once, prepare
@@ -58,11 +58,14 @@ class Grouped(Recorder):
 class Stateful(Recorder):
     """Keeps the keys and values of the prefill."""
 
-    def prefill(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def recurrence(self, workload: Workload, mask: Mask) -> Recurrence:
+        return Recurrence(self._prefill, self._step)
+
+    def _prefill(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         self.log.append("prefill")
         return k, v
 
-    def step(self, q: Tensor, k: Tensor, v: Tensor, state: tuple[Tensor, Tensor]) -> Tensor:
+    def _step(self, q: Tensor, k: Tensor, v: Tensor, state: tuple[Tensor, Tensor]) -> Tensor:
         self.log.append("step")
         keys, values = torch.cat([state[0], k], 2), torch.cat([state[1], v], 2)
         weights = (q @ keys.mT * q.shape[-1] ** -0.5).softmax(-1)

@@ -49,7 +49,7 @@ class FakeCall:
     """`before` takes 1 ms at 100 W where there is something to do, `run` 2 ms at 50 W."""
 
     def __init__(self, machine: Machine, pass_: str = "forward") -> None:
-        self.machine, self.op, self.made = machine, object(), 0
+        self.machine, self.recurrence, self.made = machine, None, 0
         self.workload = workload(pass_=pass_)
         self.forgotten = False
 
