@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import Tensor
 
 from harness import AttentionOp, Cost, Mask, Recurrence, variant
 from harness.execute import block as module
