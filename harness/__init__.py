@@ -13,11 +13,19 @@ if TYPE_CHECKING:
     from harness.mask import KvBlock, Mask, MaskSpec
     from harness.records import load, samples
     from harness.reference import softmax_attention
-    from harness.variant import Attention, AttentionOp, Cost, Recurrence, register
+    from harness.variant import (
+        Attention,
+        AttentionLayer,
+        AttentionOp,
+        Cost,
+        Recurrence,
+        register,
+    )
     from harness.workload import Workload
 
 _HOME = {
     "Attention": "harness.variant",
+    "AttentionLayer": "harness.variant",
     "AttentionOp": "harness.variant",
     "AttnbenchError": "harness.errors",
     "Cost": "harness.variant",
@@ -34,6 +42,7 @@ _HOME = {
 
 __all__ = [
     "Attention",
+    "AttentionLayer",
     "AttentionOp",
     "AttnbenchError",
     "Cost",

@@ -38,7 +38,7 @@ class Workload(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    level: Literal["op"] = "op"
+    level: Literal["op", "layer"] = "op"
     pass_: Pass = Field("forward", alias="pass")
     batch: Size = Field(1, ge=1)
     heads: Size = Field(1, ge=1)
@@ -47,6 +47,10 @@ class Workload(BaseModel):
     kv_len: Size = Field(ge=1)
     head_dim: Size = Field(64, ge=1)
     v_head_dim: Size = Field(ge=1)
+    height: Size | None = Field(None, ge=1)
+    width: Size | None = Field(None, ge=1)
+    channels: Size | None = Field(None, ge=1)
+    footprint: Size | None = Field(None, ge=1)
     mask: str = "none"
     bias: Literal["none", "alibi", "random"] = "none"
     dtype: Dtype = "float32"
@@ -68,12 +72,50 @@ class Workload(BaseModel):
         if "mask" in filled:
             filled["mask"] = str(MaskSpec.parse(str(filled["mask"])))
         filled.setdefault("threads", usable_cpus())
+        if "channels" in filled:
+            filled.setdefault(
+                "head_dim", _size(filled["channels"]) // _size(filled.get("heads", 1))
+            )
+        if "height" in filled and "width" in filled:
+            filled.setdefault("q_len", _size(filled["height"]) * _size(filled["width"]))
         filled.setdefault("head_dim", 64)
         derived = (("kv_heads", "heads"), ("kv_len", "q_len"), ("v_head_dim", "head_dim"))
         for name, source in derived:
             filled.setdefault(name, _size(filled.get(source)))
         filled.setdefault("scale", _size(filled["head_dim"]) ** -0.5)
         return filled
+
+    @model_validator(mode="after")
+    def _is_whole_image(self) -> Workload:
+        image = (self.height, self.width, self.channels)
+        if image == (None, None, None):
+            if self.footprint is not None:
+                raise WorkloadError(
+                    f"footprint is of images: footprint={self.footprint}; "
+                    "write height, width and channels too, or leave it out"
+                )
+            return self
+        if self.level != "layer" or None in image:
+            raise WorkloadError(
+                f"an image needs level, height, width and channels: level={self.level}, "
+                f"height={self.height}, width={self.width}, channels={self.channels}; "
+                "write level: layer and all three"
+            )
+        if self.channels != self.model_dim:
+            raise WorkloadError(
+                f"channels must be heads * head_dim: channels={self.channels}, "
+                f"heads={self.heads}, head_dim={self.head_dim}; leave head_dim out"
+            )
+        if self.q_len != self.height * self.width or self.kv_len != self.q_len:  # type: ignore[operator]
+            raise WorkloadError(
+                f"an image has height * width pixels: q_len={self.q_len}, kv_len={self.kv_len}; "
+                "leave q_len and kv_len out"
+            )
+        if self.footprint is not None and self.footprint % 2 == 0:
+            raise WorkloadError(
+                f"a footprint has a middle: footprint={self.footprint}; write an odd number"
+            )
+        return self
 
     @model_validator(mode="after")
     def _agree(self) -> Workload:
@@ -101,6 +143,19 @@ class Workload(BaseModel):
                 "deviation of the scores, as in normal(2)"
             )
         return self
+
+    @property
+    def model_dim(self) -> int:
+        """Features of a layer's input and output: heads * head_dim, of images their channels."""
+        return self.heads * self.head_dim
+
+    @property
+    def carried(self) -> Workload:
+        """What is measured of a layer: the same on x as one head of all features."""
+        one = {"heads": 1, "kv_heads": 1, "head_dim": self.model_dim, "v_head_dim": self.model_dim}
+        plain = dict.fromkeys(("height", "width", "channels", "footprint"))
+        scale = self.model_dim**-0.5
+        return self.model_copy(update={"level": "op", "scale": scale, **one, **plain})
 
     @property
     def mask_spec(self) -> MaskSpec:
@@ -197,16 +252,23 @@ class Workload(BaseModel):
 
     def as_dict(self) -> dict[str, Any]:
         """Every field by the name it has in YAML and in records."""
-        return self.model_dump(by_alias=True)
+        named = self.model_dump(by_alias=True)
+        # Of what is no image, these say nothing; left out, a case keeps its id.
+        image = ("height", "width", "channels", "footprint")
+        return {key: value for key, value in named.items() if value is not None or key not in image}
 
     def __str__(self) -> str:
         """The fields a reader tells workloads apart by, those at their usual value left out."""
-        text = f"{self.pass_} B{self.batch} H{self.heads}"
+        level = "" if self.level == "op" else f"{self.level} "
+        text = f"{level}{self.pass_} B{self.batch} H{self.heads}"
         text += f"/{self.kv_heads}" if self.kv_heads != self.heads else ""
         text += f" L{self.q_len}" if self.pass_ != "decode" else ""
         text += f" kv{self.kv_len}" if self.kv_len != self.q_len else ""
         text += f" D{self.head_dim}"
         text += f" Dv{self.v_head_dim}" if self.v_head_dim != self.head_dim else ""
+        if self.height is not None:
+            text += f" {self.height}x{self.width}x{self.channels}"
+        text += f" footprint {self.footprint}" if self.footprint is not None else ""
         text += f" {self.mask} {self.dtype} {self.device}"
         text += f" bias={self.bias}" if self.bias != "none" else ""
         text += f" threads={self.threads}" if self.threads != usable_cpus() else ""

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.variant import AttentionOp, build, parse_spec
 from harness.workload import Workload
 
 
 def workload(**fields: Any) -> Workload:
     """A workload from its fields by the names they have in YAML; `pass_` stands for `pass`."""
     return Workload.model_validate({"q_len": 16, **fields})
+
+
+def op_named(text: str) -> AttentionOp:
+    """The op that a text names, as `polynomial(degree=2)`."""
+    op = build(parse_spec(text))
+    assert isinstance(op, AttentionOp), f"{text} is no op"
+    return op

@@ -78,7 +78,8 @@ def _variant(text: str) -> dict[str, Any]:
             key: {"type": found.type_text, "default": None if found.required else found.default}
             for key, found in variant.parameters(cls).items()
         },
-        "grouped": cls.grouped,
+        "level": "op" if issubclass(cls, variant.AttentionOp) else "layer",
+        "grouped": getattr(cls, "grouped", False),
         "checked_against": "itself" if variant.definition_key(op)[1] else "definition",
         "supports": {device: _supports(op, device) for device in ("cpu", "cuda")},
     }
@@ -86,6 +87,7 @@ def _variant(text: str) -> dict[str, Any]:
 
 def _supports(op: Any, device: str) -> dict[str, str | None]:
     """For each kind of workload, why the variant cannot run it here; None when it can."""
+    from harness import variant
     from harness.device import device_named
     from harness.workload import Workload
 
@@ -95,8 +97,7 @@ def _supports(op: Any, device: str) -> dict[str, str | None]:
     answers = {}
     for label, fields in ASKED:
         workload = Workload.model_validate({**BASE, **fields, "device": device})
-        no_bias = workload.bias != "none" and not op.biased
-        answers[label] = "takes no bias on its scores" if no_bias else op.unsupported(workload)
+        answers[label] = variant.hindrance(op, workload)
     return answers
 
 

@@ -223,8 +223,7 @@ class BlockRun:
             is_baseline=spec == self._block.baseline,
             status=entry.status,
             reason=entry.reason,
-            # What the survey ruled out may be too large even for its mask to be built here.
-            flops=None if "status" in entry.surveyed else entry.case.workload.flops(),
+            flops=_flops(entry),
             cost=entry.cost,
             energy=entry.energy,
             probe=entry.probe,
@@ -235,6 +234,16 @@ class BlockRun:
             failure=entry.failure,
             ended_utc=utc_now(),
         )
+
+
+def _flops(entry: Entry) -> int | None:
+    """Algorithmic FLOPs; of a layer, for which no convention is, those that it says it executes."""
+    if "status" in entry.surveyed:
+        # What the survey ruled out may be too large even for its mask to be built here.
+        return None
+    if entry.case.workload.level == "op":
+        return entry.case.workload.flops()
+    return None if entry.cost is None else entry.cost.executed_flops or None
 
 
 def utc_now() -> str:

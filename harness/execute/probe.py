@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from harness.device import Device, Profile
-from harness.execute.setting import build, load_variants, start_device
+from harness.execute.setting import load_variants, measured, shapes_of, start_device
 from harness.execute.worker import Running
 from harness.inputs import make_inputs, make_output_gradient
 from harness.mask import Mask
@@ -35,11 +35,14 @@ def probe(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
     Does it run, is it right, does it hold what it claims, what ran, first call, peak memory.
     """
     Running(folder)(0)
-    workload = Workload.model_validate(payload["workload"])
+    asked = Workload.model_validate(payload["workload"])
+    workload = shapes_of(asked)
     device = start_device(workload)
     loaded = load_variants(payload["files"])
     _refuse(loaded.changes.get(payload["variant"]["name"]))
-    case = _begin(build(payload["variant"]), workload, load(Path(payload["truth"])), device)
+    case = _begin(
+        measured(payload["variant"], asked), workload, load(Path(payload["truth"])), device
+    )
     _refuse(loaded.settings.restore())
     judged = numerics.judge(case.produced, case.truth, workload)
     if judged.wrong is None and not _unchanged(case.call, case.inputs):

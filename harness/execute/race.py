@@ -10,7 +10,7 @@ from typing import Any
 from harness.device import Device
 from harness.execute.beside import Beside
 from harness.execute.checker import Checker, Pool
-from harness.execute.setting import Loaded, build, load_variants, start_device
+from harness.execute.setting import Loaded, load_variants, measured, shapes_of, start_device
 from harness.execute.slowed import slow_down
 from harness.execute.worker import Running
 from harness.mask import Mask
@@ -30,7 +30,8 @@ def race(payload: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     that share. energy: measure it afterwards, where the device counts any.
     """
     running = Running(folder)
-    workload = Workload.model_validate(payload["workload"])
+    asked = Workload.model_validate(payload["workload"])
+    workload = shapes_of(asked)
     device = start_device(workload)
     allow_compilations(len(payload["entrants"]))
     loaded = load_variants(payload["files"])
@@ -41,7 +42,7 @@ def race(payload: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
         inputs=pool.held(),
         settings=loaded.settings,
     )
-    start = _Start(workload, device, workload.build_mask(), pool, loaded, inspector)
+    start = _Start(asked, workload, device, workload.build_mask(), pool, loaded, inspector)
     entrants = []
     for index, described in enumerate(payload["entrants"]):
         running(index)
@@ -70,6 +71,7 @@ def race(payload: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
 class _Start:
     """What entrants are made ready with: prepared, and called once."""
 
+    asked: Workload
     workload: Workload
     device: Device
     mask: Mask
@@ -97,7 +99,8 @@ class _Start:
 
     def _called_once(self, described: Mapping[str, Any]) -> Call:
         self.pool.refill(self.pool.draws - 1)
-        call = prepare(build(described["variant"]), self.workload, self.mask, self.pool.buffers)
+        op = measured(described["variant"], self.asked)
+        call = prepare(op, self.workload, self.mask, self.pool.buffers)
         if "slowed" in described:
             slow_down(call, described["slowed"], self.device)
         once(call, self.device)

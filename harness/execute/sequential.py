@@ -12,7 +12,7 @@ import torch
 from torch.utils.benchmark import Timer
 
 from harness.device import Device
-from harness.execute.setting import build, load_variants, start_device
+from harness.execute.setting import load_variants, measured, start_device
 from harness.execute.slowed import slow_down
 from harness.execute.worker import Running
 from harness.inputs import make_inputs, make_output_gradient
@@ -53,7 +53,8 @@ def _calls(payload: dict[str, Any], workload: Workload, device: Device) -> tuple
     if workload.has_gradients:
         upstream = make_output_gradient(workload, torch.arange(workload.q_len), 1)
     buffers = make_buffers(workload, make_inputs(workload, 1), upstream)
-    kernel, copy = (prepare(build(payload["variant"]), workload, mask, buffers) for _ in range(2))
+    op = measured(payload["variant"], workload)
+    kernel, copy = (prepare(op, workload, mask, buffers) for _ in range(2))
     if payload["slowed"]:
         slow_down(copy, payload["slowed"], device)
     for call in (kernel, copy):

@@ -14,7 +14,7 @@ from harness import variant
 from harness.device import Device, device_named
 from harness.measure.kernels import watch_compiler
 from harness.measure.process import ProcessSettings
-from harness.variant import AttentionOp
+from harness.variant import AttentionOp, Variant
 from harness.workload import Workload
 
 SPARE = 0.9
@@ -55,9 +55,19 @@ def _importing(home: str, load: Callable[[], Any], settings: ProcessSettings) ->
     return dict.fromkeys(set(variant.registered()) - before, reason)
 
 
-def build(described: Mapping[str, Any]) -> AttentionOp:
+def build(described: Mapping[str, Any]) -> Variant:
     """The variant of a payload: `{"name", "params"}`."""
     return variant.create(described["name"], described["params"])
+
+
+def measured(described: Mapping[str, Any], workload: Workload) -> AttentionOp:
+    """What is measured of the variant of a payload: it, or the layer that it makes, as an op."""
+    return variant.measured(build(described), workload)[0]
+
+
+def shapes_of(workload: Workload) -> Workload:
+    """What ops are called on: the workload, or what it is for the layer in an op's place."""
+    return workload if workload.level == "op" else workload.carried
 
 
 def start_device(workload: Workload) -> Device:

@@ -9,7 +9,7 @@ from harness.device import device_named
 from harness.execute.cost import cost_of
 from harness.execute.setting import build, load_variants
 from harness.measure.faults import reason_of, status_of
-from harness.variant import AttentionOp, definition_key, family_of
+from harness.variant import Variant, definition_key, family_of, hindrance, measured
 from harness.workload import Workload, usable_cpus
 
 
@@ -25,27 +25,26 @@ def survey(payload: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
 def _surveyed(case: dict[str, Any]) -> dict[str, Any]:
     workload = Workload.model_validate(case["workload"])
     try:
-        op = build(case["variant"])
-        key, own = definition_key(op)
-        found = {"definition": key, "own": own, "family": family_of(op)}
-        status, reason = _hindrance(op, workload)
+        chosen = build(case["variant"])
+        found: dict[str, Any] = {"family": family_of(chosen)}
+        status, reason = _hindrance(chosen, workload)
     except Exception as error:  # a variant's own code runs here
         status, reason = status_of(error), f"unsupported() raised {reason_of(error)}"
         found = {}
     if reason is not None:
         return {**found, "status": status, "reason": reason}
+    op, shapes = measured(chosen, workload)
+    found["definition"], found["own"] = definition_key(op)
     try:
-        return {**found, "cost": cost_of(op, workload)}
+        return {**found, "cost": cost_of(op, shapes)}
     except Exception as error:  # and here
         return {**found, "status": "error", "reason": f"cost() failed: {reason_of(error)}"}
 
 
-def _hindrance(op: AttentionOp, workload: Workload) -> tuple[str, str | None]:
+def _hindrance(chosen: Variant, workload: Workload) -> tuple[str, str | None]:
     device = device_named(workload.device)
     reason = device.unavailable() or _too_many_threads(workload)
-    if reason is None and workload.bias != "none" and not op.biased:
-        reason = f"{op.name} takes no bias on its scores"
-    reason = reason or op.unsupported(workload)
+    reason = reason or hindrance(chosen, workload)
     if reason is not None:
         return "unsupported", reason
     # q, k, v once in the buffers, once as drawn, and at least an output as large as q.

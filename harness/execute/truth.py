@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from harness.execute.setting import build, load_variants, start_device
+from harness.execute.setting import load_variants, measured, shapes_of, start_device
 from harness.execute.worker import Running
 from harness.measure.truth import ask, find_truth, save, softmax_of
 from harness.measure.vacuity import gate_of
@@ -27,10 +27,10 @@ def truth(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
     running = Running(folder)
     running(0)
     load_variants(payload["files"])
-    workload = Workload.model_validate(payload["workload"])
+    asked_of = Workload.model_validate(payload["workload"])
+    op, workload = measured(payload["variant"], asked_of), shapes_of(asked_of)
     start_device(workload)
-    op = build(payload["variant"])
-    asked = ask(workload, rowwise=op.rowwise)
+    asked = ask(workload, rowwise=op.rowwise, sources=op.sources)
     if workload.device == "cpu" and asked.scores() <= SMALL:
         torch.set_num_threads(1)
     kept = Path(payload["path"]).with_name(f"softmax-{'rows' if op.rowwise else 'all'}.pt")

@@ -94,19 +94,24 @@ class Call:
     def produced(self, result: Any) -> Produced:
         """What `run` returned, told apart into output and gradients."""
         if self.workload.pass_ == "backward":
-            return Produced(self._kept.detach(), result[:3])
+            return Produced(self._kept.detach(), self._of_inputs(result))
         if self.workload.pass_ == "forward+backward":
-            return Produced(result[0].detach(), result[1][:3])
+            return Produced(result[0].detach(), self._of_inputs(result[1]))
         return Produced(result)
 
     def _own_heads(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         return (k, v) if self.op.grouped else _repeated(k, v, self.workload)
 
+    def _of_inputs(self, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Gradients of q, k and v; of those that are not read they are 0, and were not timed."""
+        b, read = self.buffers, self.op.sources
+        return (*gradients[:read], *(torch.zeros_like(t) for t in (b.q, b.k, b.v)[read:]))
+
     def _gradients(self, output: Tensor) -> tuple[Tensor, ...]:
         b = self.buffers
         return grad(
             output,
-            (b.q, b.k, b.v, *self.parameters),
+            (*(b.q, b.k, b.v)[: self.op.sources], *self.parameters),
             b.output_gradient,
             allow_unused=True,
             materialize_grads=True,

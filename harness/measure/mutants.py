@@ -48,6 +48,8 @@ def _every_tenth_key_dropped(subject: Subject) -> Produced | str:
 
 def _one_key_dropped(subject: Subject) -> Produced | str:
     """The heaviest key (16 bit: the ten heaviest) of one row, in that row alone."""
+    if subject.asked.sources < 3:
+        return "no key can be told from a query: see one_token_dropped"
     count = 10 if subject.coarse else 1
     place = _a_row(subject, count)
     if place is None:
@@ -59,6 +61,31 @@ def _one_key_dropped(subject: Subject) -> Produced | str:
     holes[weights.topk(min(count, len(weights))).indices] = True
     values = subject.truth.output[:, :, index].clone()
     values[b, h] = subject.run(index, mask=subject.asked.mask.altered(holes=holes))[b, h]
+    return _at(subject, index, values)
+
+
+def _one_token_dropped(subject: Subject) -> Produced | str:
+    """One token that a seeded row sees is 0 to that row, the row itself left out."""
+    if subject.asked.sources == 3:
+        return "queries are apart from keys: see one_key_dropped"
+    place = _a_row(subject, 1)
+    if place is None:
+        return "no judged row sees any token"
+    b, _, row = place
+    mask, at = subject.asked.mask, int(subject.truth.rows[row])
+    start, stop = (int(bound.expand(b + 1, -1)[b, row]) for bound in (mask.start, mask.stop))
+    # The nearest that it sees: of local layers the far ones mean nothing.
+    others = [j for j in range(start, stop) if j != at or subject.asked.sources == 2]
+    if not others:
+        return "no judged row sees another token"
+    token = min(others, key=lambda j: abs(j - at))
+    reads = subject.asked.sources - 1
+    inputs = [tensor.clone() for tensor in subject.inputs]
+    inputs[reads][b, :, token] = 0.0
+    index = torch.tensor([row])
+    values = subject.truth.output[:, :, index].clone()
+    q, k, v = inputs
+    values[b] = subject.run(index, inputs=(q, k, v))[b]
     return _at(subject, index, values)
 
 
@@ -254,6 +281,7 @@ MUTANTS: Mapping[str, Mutant] = MappingProxyType(
         "mean_of_v": _mean_of_v,
         "every_tenth_key_dropped": _every_tenth_key_dropped,
         "one_key_dropped": _one_key_dropped,
+        "one_token_dropped": _one_token_dropped,
         "causal_aligned_top_left": _causal_aligned_top_left,
         "mask_ignored": _mask_ignored,
         "bias_ignored": _bias_ignored,

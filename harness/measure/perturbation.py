@@ -137,6 +137,11 @@ class Perturbations:
             ),
         )
 
+    @property
+    def _tied(self) -> bool:
+        """True where one input stands for queries and keys: a key that is new is a query too."""
+        return self._op.sources == 1
+
     def change(self, plan: Plan, properties: Sequence[str]) -> Change:
         """Some of the properties of a plan in one change.
 
@@ -156,6 +161,8 @@ class Perturbations:
         if set(properties) & set(HEADS):
             keys |= ~plan.heads[..., None]
         queries = self._queries(plan, properties, keys)
+        if self._tied:
+            queries = queries | keys
         seen = self._seen(keys, self._whole)
         sees = seen > 0
         visible = (self._whole.stop - self._whole.start)[:, None]
@@ -169,11 +176,16 @@ class Perturbations:
             queries=queries,
             aim=aim,
             by_key=plan.orders[0] if permuted else None,
-            by_query=plan.orders[1] if permuted and self._op.rowwise else None,
+            by_query=self._query_order(plan) if permuted else None,
             halved="scale" in properties,
             must_stay=~spoilt & judged,
             must_move=sees & (4 * seen >= visible) & judged,
         )
+
+    def _query_order(self, plan: Plan) -> Tensor | None:
+        if self._tied:
+            return plan.orders[0]
+        return plan.orders[1] if self._op.rowwise else None
 
     def _interval(self, spec: MaskSpec) -> Mask:
         w = self._workload

@@ -147,6 +147,8 @@ class Asked:
     inputs: tuple[Tensor, ...]
     upstream: Tensor | None
     rowwise: bool
+    sources: int = 3
+    """How many of q, k and v the definition reads."""
 
     def gradient_sizes(self, output: Tensor) -> tuple[Tensor, ...]:
         """Sizes of the terms that the gradients are summed from; () where there are none."""
@@ -169,7 +171,7 @@ class Asked:
         return max(1, min(CHUNK_SCORES // per_row, max(TILE, CACHED_SCORES // per_row)))
 
 
-def ask(workload: Workload, *, rowwise: bool, draw: int = 0) -> Asked:
+def ask(workload: Workload, *, rowwise: bool, sources: int = 3, draw: int = 0) -> Asked:
     """The seeded inputs of a workload and the rows it is judged on, for a definition to answer."""
     rows = judged_rows(workload, rowwise)
     mask = workload.build_mask()
@@ -178,7 +180,8 @@ def ask(workload: Workload, *, rowwise: bool, draw: int = 0) -> Asked:
     upstream = None
     if workload.has_gradients:
         upstream = make_output_gradient(workload, rows, draw)[:, :, rows.to(workload.device)]
-    return Asked(workload, mask.take(rows), make_inputs(workload, draw), upstream, rowwise)
+    inputs = make_inputs(workload, draw)
+    return Asked(workload, mask.take(rows), inputs, upstream, rowwise, sources)
 
 
 def run_definition(

@@ -98,6 +98,8 @@ class CostResult(_Part):
     executed_flops: int
     compulsory_bytes: int
     state_bytes: int | None = None
+    projection_flops: int | None = None
+    parameters: int | None = None
     time_growth: float | None = None
     memory_growth: float | None = None
 

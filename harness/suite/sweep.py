@@ -108,7 +108,8 @@ def _sweep(document: Document, place: Place, entry: Any) -> Sweep:
     axes = tuple((name, _axis(document, (*place, name), name, entry[name])) for name in entry)
     sweep = Sweep(place, axes)
     decodes = "decode" in sweep.values("pass")
-    if "q_len" not in sweep and not (decodes and len(sweep.values("pass")) == 1):
+    image = "height" in sweep and "width" in sweep
+    if "q_len" not in sweep and not image and not (decodes and len(sweep.values("pass")) == 1):
         raise document.error(place, "q_len is missing; write q_len: [256, 1024], for example")
     if decodes and "kv_len" not in sweep:
         raise document.error(

@@ -7,29 +7,40 @@ import hashlib
 import inspect
 from pathlib import Path
 
-from harness.variant.interface import AttentionOp
+from harness.variant.carrier import Carrier
+from harness.variant.interface import AttentionOp, Variant
+from harness.variant.layer import AttentionLayer
+from harness.variant.lift import Lifted
+
+_INTERFACE = (AttentionOp, AttentionLayer, Variant, Carrier, Lifted, object)
 
 
-def definition_key(op: AttentionOp) -> tuple[str, bool]:
+def definition_key(variant: Variant) -> tuple[str, bool]:
     """What two variants share when they share a definition, and whether it is their own forward.
 
     The key names the class that writes the definition and the values of that class's fields:
     a definition may read no others. A forward may read whatever its variant has, so that one
     inherited by two variants is not the same truth.
     """
-    own = not any("definition" in vars(base) for base in _bases(op))
-    owner = next((base for base in _bases(op) if "definition" in vars(base)), type(op))
+    if isinstance(variant, Carrier):
+        key, own = definition_key(variant.layer)
+        return f"layer {key}", own
+    if isinstance(variant, Lifted):
+        key, own = definition_key(variant.op)
+        return f"lifted {key}", own
+    own = not any("definition" in vars(base) for base in _bases(variant))
+    owner = next((base for base in _bases(variant) if "definition" in vars(base)), type(variant))
     fields = dataclasses.fields(owner) if dataclasses.is_dataclass(owner) else ()
-    values = {field.name: getattr(op, field.name) for field in fields}
+    values = {field.name: getattr(variant, field.name) for field in fields}
     return f"{owner.__module__}.{owner.__qualname__} {values}", own
 
 
-def family_of(op: AttentionOp) -> str:
+def family_of(variant: Variant) -> str:
     """The family a variant belongs to; its own name when it declares none."""
-    return op.family or op.name
+    return variant.family or variant.name
 
 
-def source_hash(cls: type[AttentionOp]) -> str:
+def source_hash(cls: type[Variant]) -> str:
     """SHA-256 over the files that define the variant and its bases outside the harness."""
     files = sorted({source_file(base) for base in cls.__mro__ if _is_variant_code(base)})
     digest = hashlib.sha256()
@@ -38,12 +49,12 @@ def source_hash(cls: type[AttentionOp]) -> str:
     return digest.hexdigest()
 
 
-def _bases(op: AttentionOp) -> list[type]:
-    return [base for base in type(op).__mro__ if base not in (AttentionOp, object)]
+def _bases(variant: Variant) -> list[type]:
+    return [base for base in type(variant).__mro__ if base not in _INTERFACE]
 
 
 def _is_variant_code(base: type) -> bool:
-    return issubclass(base, AttentionOp) and base is not AttentionOp
+    return issubclass(base, Variant) and base not in _INTERFACE
 
 
 def source_file(cls: type) -> str:

@@ -1,4 +1,4 @@
-"""The interface of a variant."""
+"""The interface of a variant: what every one has, and what an op has beside it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ class Cost:
     (`Workload.flops_of` counts them from pairs); a case that seems to compute faster than the
     machine can is `impossible`, so one that executes less must say so. bytes: what a call reads
     and writes at least, where that is less than all inputs and results. state_bytes: kept between
-    decode steps. time_growth, memory_growth: claimed exponents in the length.
+    decode steps. time_growth, memory_growth: claimed exponents in the length. Of a layer,
+    projection_flops: what of its FLOPs its projections take; parameters: how many it has.
     """
 
     flops: int | None = None
     bytes: int | None = None
     state_bytes: int | None = None
+    projection_flops: int | None = None
+    parameters: int | None = None
     time_growth: float | None = None
     memory_growth: float | None = None
 
@@ -47,13 +50,11 @@ class Recurrence:
     step: Callable[[Tensor, Tensor, Tensor, Any], Tensor]
 
 
-class AttentionOp:
-    """One attention mechanism on q (B, H, Lq, D), k (B, Hkv, Lkv, D), v (B, Hkv, Lkv, Dv).
+class Variant:
+    """What a variant of either level has: names, claims, reasons, costs; abstract.
 
-    A variant is a frozen dataclass whose fields are its parameters; `forward` is all that is
-    required. What it takes: `grouped`, Hkv < H (otherwise the harness repeats k and v inside what
-    is timed); `biased`, `mask.bias`. `approximates` names the mechanism that it stands in for, as
-    `softmax`; its error is still against its own definition.
+    It is a frozen dataclass whose fields are its parameters. `approximates` names the mechanism
+    that it stands in for, as `softmax`; its error is still against its own definition.
 
     What it claims, and every case is probed for: `rowwise`, a row of the output depends on no
     other query (so that the definition may be run on some rows only); `headwise`, heads do not
@@ -66,33 +67,12 @@ class AttentionOp:
     name: ClassVar[str] = ""
     family: ClassVar[str] = ""
     approximates: ClassVar[str] = ""
-    grouped: ClassVar[bool] = False
     biased: ClassVar[bool] = False
     rowwise: ClassVar[bool] = True
     headwise: ClassVar[bool] = True
     scaled: ClassVar[bool] = True
     permutation_equivariant: ClassVar[bool] = True
     deterministic: ClassVar[bool] = True
-
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, *, mask: Mask, scale: float) -> Tensor:
-        """The attention itself -> (B, H, Lq, Dv); differentiable where backward is claimed."""
-        raise NotImplementedError(f"{type(self).__name__} defines no forward and no definition")
-
-    def definition(self, q: Tensor, k: Tensor, v: Tensor, *, mask: Mask, scale: float) -> Tensor:
-        """The formula, plainly; run in float64 as the truth, on the query rows of `mask`.
-
-        Sees H heads of keys. May read only the fields of the class that defines it. Left out,
-        `forward` itself is run in float64, and the record says that the check was against it.
-        """
-        return self.forward(q, k, v, mask=mask, scale=scale)
-
-    def prepare(self, workload: Workload, mask: Mask) -> Attention:
-        """Do what does not depend on values (block masks, compiling); its time is its own."""
-        return functools.partial(self.forward, mask=mask, scale=workload.scale)
-
-    def recurrence(self, workload: Workload, mask: Mask) -> Recurrence | None:
-        """How it decodes from a state of its own; None where it reads the keys, as all can."""
-        return None
 
     def unsupported(self, workload: Workload) -> str | None:
         """Why this workload cannot be run, as the user reads it; None when it can."""
@@ -118,3 +98,35 @@ class AttentionOp:
         return VariantSpec(
             self.name, tuple((name, value) for name, value in pairs if value != defaults[name])
         )
+
+
+class AttentionOp(Variant):
+    """One attention mechanism on q (B, H, Lq, D), k (B, Hkv, Lkv, D), v (B, Hkv, Lkv, Dv).
+
+    `forward` is all that is required. What it takes: `grouped`, Hkv < H (otherwise the harness
+    repeats k and v inside what is timed); `biased`, `mask.bias`. `sources`: how many of q, k and v
+    it reads, in that order; of the others there are no gradients.
+    """
+
+    grouped: ClassVar[bool] = False
+    sources: ClassVar[int] = 3
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, *, mask: Mask, scale: float) -> Tensor:
+        """The attention itself -> (B, H, Lq, Dv); differentiable where backward is claimed."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward and no definition")
+
+    def definition(self, q: Tensor, k: Tensor, v: Tensor, *, mask: Mask, scale: float) -> Tensor:
+        """The formula, plainly; run in float64 as the truth, on the query rows of `mask`.
+
+        Sees H heads of keys. May read only the fields of the class that defines it. Left out,
+        `forward` itself is run in float64, and the record says that the check was against it.
+        """
+        return self.forward(q, k, v, mask=mask, scale=scale)
+
+    def prepare(self, workload: Workload, mask: Mask) -> Attention:
+        """Do what does not depend on values (block masks, compiling); its time is its own."""
+        return functools.partial(self.forward, mask=mask, scale=workload.scale)
+
+    def recurrence(self, workload: Workload, mask: Mask) -> Recurrence | None:
+        """How it decodes from a state of its own; None where it reads the keys, as all can."""
+        return None

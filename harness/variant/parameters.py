@@ -12,17 +12,17 @@ from typing import Any
 import pydantic
 
 from harness.errors import VariantError, suggest
-from harness.variant.interface import AttentionOp
+from harness.variant.interface import Variant
 from harness.variant.registry import get
 from harness.workload import VariantSpec
 
 
-def build(spec: VariantSpec) -> AttentionOp:
+def build(spec: VariantSpec) -> Variant:
     """The variant that a spec names, its parameters checked against their types."""
     return create(spec.name, dict(spec.params))
 
 
-def create(name: str, params: Mapping[str, Any]) -> AttentionOp:
+def create(name: str, params: Mapping[str, Any]) -> Variant:
     """A variant from its name and parameters.
 
     Raises VariantError naming the parameter that is unknown, missing or of the wrong type.
@@ -59,7 +59,7 @@ class Parameter:
         return getattr(self.type, "__name__", str(self.type))
 
 
-def parameters(cls: type[AttentionOp]) -> dict[str, Parameter]:
+def parameters(cls: type[Variant]) -> dict[str, Parameter]:
     """The parameters of a variant, in field order."""
     hints = typing.get_type_hints(cls)
     return {

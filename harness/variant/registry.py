@@ -14,17 +14,18 @@ from typing import TypeVar
 
 from harness.errors import VariantError, suggest
 from harness.variant.identity import source_file
-from harness.variant.interface import AttentionOp
+from harness.variant.interface import AttentionOp, Variant
+from harness.variant.layer import AttentionLayer
 
 ENTRY_POINTS = "attnbench.variants"
-Op = TypeVar("Op", bound=type[AttentionOp])
-_REGISTRY: dict[str, type[AttentionOp]] = {}
+Kind = TypeVar("Kind", bound=type[Variant])
+_REGISTRY: dict[str, type[Variant]] = {}
 
 
-def register(name: str) -> Callable[[Op], Op]:
+def register(name: str) -> Callable[[Kind], Kind]:
     """Register a variant under a name; raises VariantError on a bad or taken name."""
 
-    def add(cls: Op) -> Op:
+    def add(cls: Kind) -> Kind:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             raise VariantError(
                 f"variant {name!r} in {source_file(cls)}: a name is small letters, digits and _; "
@@ -33,8 +34,8 @@ def register(name: str) -> Callable[[Op], Op]:
         if not _is_variant_class(cls):
             raise VariantError(
                 f"variant {name!r} in {source_file(cls)}: {cls.__name__} must derive from "
-                "AttentionOp and be a frozen dataclass; write @register above "
-                "@dataclass(frozen=True)"
+                "AttentionOp or AttentionLayer and be a frozen dataclass; write @register "
+                "above @dataclass(frozen=True)"
             )
         if name in _REGISTRY:
             raise VariantError(
@@ -48,12 +49,12 @@ def register(name: str) -> Callable[[Op], Op]:
     return add
 
 
-def registered() -> Mapping[str, type[AttentionOp]]:
+def registered() -> Mapping[str, type[Variant]]:
     """A copy of the registry, by name."""
     return dict(sorted(_REGISTRY.items()))
 
 
-def get(name: str) -> type[AttentionOp]:
+def get(name: str) -> type[Variant]:
     """The class of a variant; raises VariantError with near names."""
     if name not in _REGISTRY:
         raise VariantError(f"unknown variant {name!r}; {suggest(name, _REGISTRY)}")
@@ -135,4 +136,4 @@ def _line_in(error: BaseException, path: Path) -> str:
 
 
 def _is_variant_class(cls: type) -> bool:
-    return issubclass(cls, AttentionOp) and dataclasses.is_dataclass(cls)
+    return issubclass(cls, (AttentionOp, AttentionLayer)) and dataclasses.is_dataclass(cls)

@@ -13,7 +13,7 @@ from torch import Tensor
 from harness.inputs import make_inputs, make_output_gradient
 from harness.mask import Mask
 from harness.measure import calls
-from harness.variant import AttentionOp, create, load_installed, parameters, registered
+from harness.variant import AttentionOp, Variant, create, load_installed, parameters, registered
 from harness.workload import Workload
 
 Tensors = tuple[Tensor, ...]
@@ -43,15 +43,16 @@ LENGTHS = ((33, 33), (50, 50), (33, 50), (50, 33), (1, 50), (1, 1))
 def variants(compiled: bool) -> list[AttentionOp]:
     """Every registered variant: its defaults, each option of a Literal field, and EXTRA."""
     load_installed()
-    return [
+    made = (
         create(name, params)
         for name, cls in registered().items()
         if (name in COMPILED) == compiled
         for params in [{}, *_options(cls), *EXTRA.get(name, [])]
-    ]
+    )
+    return [op for op in made if isinstance(op, AttentionOp)]
 
 
-def _options(cls: type[AttentionOp]) -> list[dict[str, Any]]:
+def _options(cls: type[Variant]) -> list[dict[str, Any]]:
     return [
         {key: option}
         for key, parameter in parameters(cls).items()

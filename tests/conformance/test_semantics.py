@@ -10,9 +10,9 @@ from torch._dynamo.utils import counters
 from harness.device import CpuDevice
 from harness.measure.calls import once
 from harness.measure.kernels import compiled_frames
-from harness.variant import AttentionOp, create
+from harness.variant import AttentionOp
 from harness.workload import Workload
-from tests.build import workload
+from tests.build import op_named, workload
 from tests.conformance.contract import require
 from tests.measure.claims import call_of, semantics_of
 
@@ -72,7 +72,7 @@ def test_what_a_compiled_variant_claims_holds(compiled_op: AttentionOp) -> None:
 @pytest.mark.usefixtures("compiler")
 def test_probing_compiles_nothing(kind: str) -> None:
     case = workload(**SHAPE, mask="causal", compile=True, **{"pass": kind})
-    op = create("softmax", {})
+    op = op_named("softmax")
     call = call_of(op, case)
     counters.clear()
     once(call, CpuDevice())

@@ -13,8 +13,7 @@ from harness.execute.probe import _profiled
 from harness.execute.workers import Workers
 from harness.measure.calls import once
 from harness.measure.memory import measure
-from harness.variant import build, parse_spec
-from tests.build import workload
+from tests.build import op_named, workload
 from tests.execute.asking import described, probe_outcomes, probed
 from tests.measure.claims import call_of
 
@@ -151,7 +150,7 @@ def test_probing_claims_changes_nothing_else_that_a_probe_tells(
     shape = {**SHAPE, "pass": kind, "q_len": 1 if kind == "decode" else 40, "kv_len": 40}
     (found,) = probed(workers, described("softmax"), **shape)
     assert found["semantics"]["broken"] == {}
-    call = call_of(build(parse_spec("softmax")), workload(**shape))
+    call = call_of(op_named("softmax"), workload(**shape))
     once(call, CpuDevice())
     call.forget()
     if kind == "decode":

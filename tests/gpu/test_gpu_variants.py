@@ -48,7 +48,7 @@ def _variants() -> list[AttentionOp]:
                 for choice in choices
                 if isinstance(choice, str) and choice != parameter.default
             ]
-    return found
+    return [op for op in found if isinstance(op, variant.AttentionOp)]
 
 
 def _workload(shape: dict[str, Any], dtype: str, passed: str) -> Workload:

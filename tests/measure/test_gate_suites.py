@@ -11,7 +11,7 @@ from harness import variant
 from harness.measure.truth import ALL_ROWS, TILE, ask, find_truth
 from harness.measure.vacuity import Gate, gate_of
 from harness.suite import load_suite, shipped
-from harness.variant import AttentionOp, build, definition_key
+from harness.variant import AttentionOp, build, definition_key, measured
 from harness.workload import Workload
 
 AS_IT_IS = 1 << 22
@@ -42,9 +42,11 @@ def asked_of(name: str) -> Iterator[tuple[AttentionOp, Workload]]:
     suite = load_suite(name, device="cpu")
     ops = {definition_key(op)[0]: op for op in map(build, suite.variants)}
     for asked in suite.workloads():
-        yield from (
-            (op, reduced(asked)) for op in ops.values() if asked.bias == "none" or op.biased
-        )
+        for op in ops.values():
+            if asked.level == "op" and not isinstance(op, AttentionOp):
+                continue
+            if asked.bias == "none" or op.biased:
+                yield measured(op, reduced(asked))
 
 
 class Gates:

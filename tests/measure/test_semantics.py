@@ -9,8 +9,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from harness.measure.semantics import Semantics
-from harness.variant import create
-from tests.build import workload
+from tests.build import op_named, workload
 from tests.measure import claims
 from tests.measure.claims import Plain, call_of, saying, semantics_of
 from tests.measure.gate import small
@@ -218,12 +217,13 @@ def test_a_number_that_comes_twice_by_chance_is_no_fault(installed: None) -> Non
     asked = workload(
         **case, mask="padding(0.895)", seed=885, dtype="bfloat16", **{"pass": "decode"}
     )
-    assert semantics_of(create("chunked", {"q_chunk": 15, "kv_chunk": 100}), asked).broken == {}
+    op = op_named("chunked(q_chunk=15, kv_chunk=100)")
+    assert semantics_of(op, asked).broken == {}
 
 
 def test_sums_in_another_order_are_no_fault_in_float64(installed: None) -> None:
     case = {"batch": 2, "heads": 6, "q_len": 200, "head_dim": 1, "seed": 937, "dtype": "float64"}
-    assert semantics_of(create("polynomial", {}), workload(**case)).broken == {}
+    assert semantics_of(op_named("polynomial"), workload(**case)).broken == {}
 
 
 def test_what_louder_values_leave_by_rounding_is_no_fault() -> None:

@@ -26,7 +26,9 @@ PASSES = ("forward", "backward", "forward+backward")
 
 def _op(text: str) -> AttentionOp:
     spec = parse_spec(text)
-    return created(spec.name, dict(spec.params))
+    op = created(spec.name, dict(spec.params))
+    assert isinstance(op, AttentionOp)
+    return op
 
 
 def _counted(op: AttentionOp, case: Workload) -> int:
