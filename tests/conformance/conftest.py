@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests.conformance.contract import names, variants
+from tests.conformance.contract import layers, names, variants
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -17,6 +17,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if fixture in metafunc.fixturenames:
             ops = variants(compiled)
             metafunc.parametrize(fixture, ops, ids=names(ops))
+    if "layer" in metafunc.fixturenames:
+        metafunc.parametrize("layer", layers(), ids=names(layers()))
 
 
 @pytest.fixture(autouse=True, scope="module")

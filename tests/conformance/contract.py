@@ -13,7 +13,15 @@ from torch import Tensor
 from harness.inputs import make_inputs, make_output_gradient
 from harness.mask import Mask
 from harness.measure import calls
-from harness.variant import AttentionOp, Variant, create, load_installed, parameters, registered
+from harness.variant import (
+    AttentionLayer,
+    AttentionOp,
+    Variant,
+    create,
+    load_installed,
+    parameters,
+    registered,
+)
 from harness.workload import Workload
 
 Tensors = tuple[Tensor, ...]
@@ -25,6 +33,12 @@ EXTRA: dict[str, list[dict[str, Any]]] = {
     "polynomial": [{"degree": 1}, {"degree": 2}],
     "chunked": [{"q_chunk": 20, "kv_chunk": 16}, {"q_chunk": 15, "kv_chunk": 100}],
 }
+# The lift is one for all: it is tried on ops of each kind.
+LIFTED: list[tuple[str, dict[str, Any]]] = [
+    ("softmax", {}),
+    ("sdpa", {"backend": "flash"}),
+    ("polynomial", {}),
+]
 MASKS = (
     "none",
     "causal",
@@ -50,6 +64,18 @@ def variants(compiled: bool) -> list[AttentionOp]:
         for params in [{}, *_options(cls), *EXTRA.get(name, [])]
     )
     return [op for op in made if isinstance(op, AttentionOp)]
+
+
+def layers() -> list[Variant]:
+    """Every registered layer, as `variants` lists ops, and the ops of LIFTED."""
+    load_installed()
+    own = [
+        create(name, params)
+        for name, cls in registered().items()
+        if issubclass(cls, AttentionLayer)
+        for params in [{}, *_options(cls), *EXTRA.get(name, [])]
+    ]
+    return [*own, *(create(name, params) for name, params in LIFTED)]
 
 
 def _options(cls: type[Variant]) -> list[dict[str, Any]]:
@@ -121,8 +147,14 @@ def defined(
     heads = (tensor.repeat_interleave(times, 1) for tensor in (k, v))
     out = op.definition(q, *heads, mask=mask, scale=workload.scale)
     if not workload.has_gradients:
-        return (out,)
-    gradients = torch.autograd.grad(out, (q, k, v), _output_gradient(workload).to(dtype))
+        return (out.detach(),)
+    gradients = torch.autograd.grad(
+        out,
+        (q, k, v),
+        _output_gradient(workload).to(dtype),
+        allow_unused=True,
+        materialize_grads=True,
+    )
     return (out.detach(), *gradients)
 
 
@@ -165,6 +197,6 @@ def build_mask(workload: Workload) -> Mask:
     return workload.build_mask("cpu")
 
 
-def names(ops: Sequence[AttentionOp]) -> list[str]:
+def names(ops: Sequence[Variant]) -> list[str]:
     """Their ids in a test's name."""
     return [str(op.spec) for op in ops]
