@@ -14,6 +14,7 @@ from harness.errors import RunError
 from harness.execute import local
 from harness.execute.local import Listeners, Request
 from harness.machine import describe_machine
+from harness.machine.software import harness_hash
 from harness.records import Store, load, read_manifest
 from harness.records.manifest import FIELDS, Field, differences, lacking, undeclared
 from harness.suite import Suite, load_suite
@@ -46,7 +47,7 @@ def written(suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ma
     class Silent:
         def __init__(self, *_: Any) -> None: ...
 
-        def run(self, budget_s: float) -> list[Any]:
+        def run(self, budget_s: float, within_s: float) -> list[Any]:
             return []
 
     monkeypatch.setattr(local, "BlockRun", Silent)
@@ -217,6 +218,24 @@ def test_decorative_parts_of_a_description_are_not_compared() -> None:
         other = copy.deepcopy(FULL)
         other["machine"][path][name] = 1
         assert differences(FULL, other, "machine") == ()
+
+
+def test_runs_of_another_harness_are_not_taken_for_alike(
+    written: Manifest, suite: Suite, tmp_path: Path
+) -> None:
+    assert written["versions"]["harness"] == harness_hash()
+    changed = {**written["versions"], "harness": "0123456789ab"}
+    a, b = (
+        _run(tmp_path / name, {**FULL, "versions": found})
+        for name, found in (("a", written["versions"]), ("b", changed))
+    )
+    with pytest.raises(RunError, match=f"harness {harness_hash()} -> 0123456789ab"):
+        compare(a, b)
+    other = Request(suite, tmp_path / "run", resume=True)
+    with Store(tmp_path / "run") as store:
+        store.write_manifest({**written, "versions": changed})
+        with pytest.raises(RunError, match=f"harness 0123456789ab -> {harness_hash()}; start"):
+            local._open(store, other)
 
 
 def test_a_difference_names_the_entries_with_both_values() -> None:
