@@ -61,7 +61,7 @@ class Crossing:
 
 
 @dataclass(frozen=True)
-class Pair:
+class Rivals:
     """Two variants over the lengths that both came out ok.
 
     `quicker` is the one that is quicker at all of them, told apart at each; `open` are the
@@ -95,12 +95,12 @@ class Pair:
         return f"not known: not told apart at {', '.join(map(str, self.open))}"
 
 
-def crossovers(frame: pd.DataFrame) -> list[Pair]:
+def crossovers(frame: pd.DataFrame) -> list[Rivals]:
     """Every pair of variants of every group that shares two lengths or more."""
     return crossovers_of(rows_of(frame))
 
 
-def crossovers_of(rows: Sequence[Row]) -> list[Pair]:
+def crossovers_of(rows: Sequence[Row]) -> list[Rivals]:
     """The same, of rows."""
     found = [
         _pair(group, first, second)
@@ -120,7 +120,7 @@ def crossings(steps: Sequence[Step], first: str, second: str) -> list[Crossing]:
     ]
 
 
-def _pair(group: Group, first: str, second: str) -> Pair | None:
+def _pair(group: Group, first: str, second: str) -> Rivals | None:
     timed = {
         (row["variant"], int(row[group.axis])): row
         for row in group.rows
@@ -135,7 +135,7 @@ def _pair(group: Group, first: str, second: str) -> Pair | None:
         return None
     signs = {step.sign for step in steps}
     quicker = first if signs == {-1} else second if signs == {1} else None
-    return Pair(
+    return Rivals(
         group,
         first,
         second,
