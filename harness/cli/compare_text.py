@@ -157,7 +157,8 @@ def _ending(found: Comparison) -> Iterator[str]:
         yield f"no yardstick of the machine in {which}: only the ratio to the baseline shows drift"
     mean = found.mean()
     if mean is not None:
-        yield f"geometric mean {mean[0]:.3g}x in time, over the {mean[1]} cases that are decided"
+        of = f"{mean[1]} of {len(found.pairs)} cases"
+        yield f"geometric mean {mean[0]:.3g}x in time, over the {of} that are decided"
     yield _sum(found)
 
 

@@ -44,7 +44,7 @@ def test_a_slowdown_is_named_first_and_leaves_with_1(call: Call, folder: Path) -
     assert rows == ["sdpa", "chunked", "softmax"]
     assert "▼ slower" in next(line for line in lines if "sdpa" in line)
     assert "1.12" in next(line for line in lines if "sdpa" in line)
-    assert "over the 3 cases that are decided" in answer.out
+    assert "over the 3 of 3 cases that are decided" in answer.out
 
 
 @pytest.mark.parametrize(
