@@ -127,7 +127,7 @@ def _pair(group: Group, first: str, second: str) -> Rivals | None:
         if row["status"] == "ok" and row.get("latency_s") is not None
     }
     steps = [
-        _step(length, timed[first, length], timed[second, length])
+        Step(length, *log_quotient(timed[first, length], timed[second, length]))
         for length in group.lengths
         if (first, length) in timed and (second, length) in timed
     ]
@@ -146,11 +146,12 @@ def _pair(group: Group, first: str, second: str) -> Rivals | None:
     )
 
 
-def _step(length: int, first: Row, second: Row) -> Step:
+def log_quotient(first: Row, second: Row) -> tuple[float, float, float]:
+    """Log of the first latency over the second, of one block; infinite ends where not known."""
     one, other = _log_ratio(first), _log_ratio(second)
     if not all(math.isfinite(end) for end in (*one, *other)):
         one, other = _log_latency(first), _log_latency(second)
-    return Step(length, one[0] - other[0], one[1] - other[2], one[2] - other[1])
+    return one[0] - other[0], one[1] - other[2], one[2] - other[1]
 
 
 def _log_ratio(row: Row) -> tuple[float, float, float]:

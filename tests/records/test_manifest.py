@@ -17,6 +17,7 @@ from harness.machine import describe_machine
 from harness.machine.software import harness_hash
 from harness.records import Store, load, read_manifest
 from harness.records.manifest import FIELDS, Field, differences, lacking, undeclared
+from harness.report.claims import sheets
 from harness.suite import Suite, load_suite
 from tests.records.made import case, write_run
 
@@ -201,6 +202,15 @@ def test_compare_remarks_on_each_field_that_it_reads(field: str, value: Any, tex
     assert {f.path for f in FIELDS if "remark" in f.checks} == {"ended_utc", "control"}
 
 
+def test_a_report_audits_the_claims_of_the_manifest() -> None:
+    claims = [{"claim": "x is exact", "source": "Table 1", "not_testable": "needs a GPU"}]
+    made = {**FULL, "suite": {**FULL["suite"], "claims": claims}}
+    (sheet,) = sheets(load([]), {"small-a": made})
+    assert [line.said for line in sheet.lines] == ["not testable here: needs a GPU"]
+    assert sheets(load([]), {"small-a": FULL}) == []
+    assert {f.path for f in FIELDS if "audit" in f.checks} == {"suite.claims"}
+
+
 def test_each_check_has_a_test_here_and_each_field_its_name() -> None:
     assert {check for field in FIELDS for check in field.checks} == {
         "load",
@@ -208,6 +218,7 @@ def test_each_check_has_a_test_here_and_each_field_its_name() -> None:
         "machine",
         "versions",
         "remark",
+        "audit",
     }
     assert all(field.what for field in FIELDS if field.checks)
     assert len({field.path for field in FIELDS}) == len(FIELDS)
