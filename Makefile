@@ -39,6 +39,7 @@ gpu:
 	command -v $(GPU_PYTHON) >/dev/null || $(MAKE) setup
 	$(GPU_PYTHON) -c 'import importlib.metadata as m; m.version("attnbench")' 2>/dev/null || \
 		$(GPU_PYTHON) -m pip install --no-deps --no-build-isolation -c constraints.txt -e .
+	@$(GPU_PYTHON) -c "import sys; from harness.device import device_named; why = device_named('cuda').unavailable(); sys.exit(why and f'make gpu: {why}')"
 	$(GPU_PYTHON) -m pytest tests/gpu
 	$(GPU_PYTHON) -m harness.cli run gpu/quick-gpu --device cuda --out $(GPU_OUT)
 

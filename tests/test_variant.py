@@ -286,6 +286,19 @@ def test_source_hash_follows_the_file_and_its_bases(tmp_path: Path) -> None:
     assert source_hash(get("mine")) != before
 
 
+def test_source_hash_of_a_variant_that_is_a_package_has_its_kernels(tmp_path: Path) -> None:
+    home = tmp_path / "several" / "mine"
+    home.mkdir(parents=True)
+    for name in ("../__init__.py", "__init__.py", "kernel.py", "../other.py"):
+        (home / name).write_text("")
+    load_file(_write(home, FILE.format(name="mine")))
+    before = source_hash(get("mine"))
+    (home / "../other.py").write_text("# changed\n")
+    assert source_hash(get("mine")) == before
+    (home / "kernel.py").write_text("# changed\n")
+    assert source_hash(get("mine")) != before
+
+
 def test_the_base_class_says_what_is_missing() -> None:
     q = torch.zeros(1, 1, 2, 4)
     with pytest.raises(NotImplementedError, match="Typed defines no forward and no definition"):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.analysis.pair import KINDS, Kind, Pair, Rules, ceilings_of, paired
+from harness.analysis.pair import KINDS, Pair, Rules, ceilings_of, paired
 from harness.errors import RunError
 from harness.records import CaseRecord, read_manifest, read_records
 from harness.records.manifest import Difference, differences
@@ -56,10 +56,10 @@ class Comparison:
         found = Counter(pair.verdict for pair in self.pairs)
         return {verdict: found[verdict] for verdict in VERDICTS}
 
-    def regressions(self) -> dict[Kind, int]:
-        """How many cases regressed in each way."""
+    def regressions(self) -> dict[str, int]:
+        """How many cases regressed in each way; `missing`: that B lacks."""
         found = Counter(kind for pair in self.pairs for kind in pair.regressions)
-        return {kind: found[kind] for kind in KINDS}
+        return {**{kind: found[kind] for kind in KINDS}, "missing": len(self.only_a)}
 
     def mean(self) -> tuple[float, int] | None:
         """Geometric mean of B's latency over A's, and the number of cases that it is taken over.

@@ -61,7 +61,7 @@ class Crossing:
 
 
 @dataclass(frozen=True)
-class Pair:
+class Rivals:
     """Two variants over the lengths that both came out ok.
 
     `quicker` is the one that is quicker at all of them, told apart at each; `open` are the
@@ -95,12 +95,12 @@ class Pair:
         return f"not known: not told apart at {', '.join(map(str, self.open))}"
 
 
-def crossovers(frame: pd.DataFrame) -> list[Pair]:
+def crossovers(frame: pd.DataFrame) -> list[Rivals]:
     """Every pair of variants of every group that shares two lengths or more."""
     return crossovers_of(rows_of(frame))
 
 
-def crossovers_of(rows: Sequence[Row]) -> list[Pair]:
+def crossovers_of(rows: Sequence[Row]) -> list[Rivals]:
     """The same, of rows."""
     found = [
         _pair(group, first, second)
@@ -120,14 +120,14 @@ def crossings(steps: Sequence[Step], first: str, second: str) -> list[Crossing]:
     ]
 
 
-def _pair(group: Group, first: str, second: str) -> Pair | None:
+def _pair(group: Group, first: str, second: str) -> Rivals | None:
     timed = {
         (row["variant"], int(row[group.axis])): row
         for row in group.rows
         if row["status"] == "ok" and row.get("latency_s") is not None
     }
     steps = [
-        _step(length, timed[first, length], timed[second, length])
+        Step(length, *log_quotient(timed[first, length], timed[second, length]))
         for length in group.lengths
         if (first, length) in timed and (second, length) in timed
     ]
@@ -135,7 +135,7 @@ def _pair(group: Group, first: str, second: str) -> Pair | None:
         return None
     signs = {step.sign for step in steps}
     quicker = first if signs == {-1} else second if signs == {1} else None
-    return Pair(
+    return Rivals(
         group,
         first,
         second,
@@ -146,11 +146,12 @@ def _pair(group: Group, first: str, second: str) -> Pair | None:
     )
 
 
-def _step(length: int, first: Row, second: Row) -> Step:
+def log_quotient(first: Row, second: Row) -> tuple[float, float, float]:
+    """Log of the first latency over the second, of one block; infinite ends where not known."""
     one, other = _log_ratio(first), _log_ratio(second)
     if not all(math.isfinite(end) for end in (*one, *other)):
         one, other = _log_latency(first), _log_latency(second)
-    return Step(length, one[0] - other[0], one[1] - other[2], one[2] - other[1])
+    return one[0] - other[0], one[1] - other[2], one[2] - other[1]
 
 
 def _log_ratio(row: Row) -> tuple[float, float, float]:

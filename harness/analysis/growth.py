@@ -39,7 +39,7 @@ import pandas as pd
 from harness.analysis.groups import Group, Row, grouped, rows_of
 
 Quantity = Literal["time", "memory", "error"]
-Against = Literal["held", "faster", "slower", "not reached"]
+Against = Literal["held", "above", "below", "not reached"]
 
 LEAST_LENGTHS = 3
 """Two lengths have a slope and nothing that says how far to trust it."""
@@ -93,15 +93,15 @@ class Growth:
     def against_claim(self) -> Against | None:
         """What the interval says of the claim: that it is held, or how it is not; None: no claim.
 
-        `faster`: it grows faster than claimed, by more than TOLERANCE.
+        `above`: it grows faster than claimed, by more than TOLERANCE; `below`: slower.
         """
         if self.claim is None:
             return None
         if self.exponent.low > self.claim + TOLERANCE:
-            return "faster"
+            return "above"
         if self.exponent.high >= self.claim - TOLERANCE:
             return "held"
-        return "not reached" if self.exponent.rising else "slower"
+        return "not reached" if self.exponent.rising else "below"
 
     @property
     def flagged(self) -> bool:

@@ -10,7 +10,7 @@ import click
 
 from harness.cli.options import complete_run, print_json, read_margin
 
-_KINDS = ("slower", "larger", "worse", "failed")
+_KINDS = ("slower", "larger", "worse", "failed", "missing")
 _RUN = click.Path(path_type=Path)
 
 
@@ -26,7 +26,7 @@ _RUN = click.Path(path_type=Path)
     multiple=True,
     default=("slower", "failed"),
     show_default=True,
-    help="Leave with 1 when a case of RUN_B is so; may be given several times.",
+    help="Leave with 1 when a case of RUN_B is so, or missing there; may be given several times.",
 )
 @click.option("--across-machines", is_flag=True, help="Compare runs of unlike machines.")
 @click.option("--across-versions", is_flag=True, help="Compare runs of unlike versions.")

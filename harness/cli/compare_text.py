@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +16,7 @@ from harness.analysis.change import Change, Evidence
 from harness.analysis.compare import Comparison
 from harness.analysis.groups import Group, grouped
 from harness.analysis.pair import IDENTICAL, Judged, Pair
+from harness.cli.console import Console
 from harness.records import CaseRecord
 from harness.report.numbers import speedup, speedup_interval
 from harness.workload import Workload
@@ -157,7 +157,8 @@ def _ending(found: Comparison) -> Iterator[str]:
         yield f"no yardstick of the machine in {which}: only the ratio to the baseline shows drift"
     mean = found.mean()
     if mean is not None:
-        yield f"geometric mean {mean[0]:.3g}x in time, over the {mean[1]} cases that are decided"
+        of = f"{mean[1]} of {len(found.pairs)} cases"
+        yield f"geometric mean {mean[0]:.3g}x in time, over the {of} that are decided"
     yield _sum(found)
 
 

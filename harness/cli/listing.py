@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Column, Table
 
+from harness.cli.console import Console
 from harness.cli.options import RESULTS, find_runs, print_json
 from harness.errors import AttnbenchError
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Column, Table
 
+from harness.cli.console import Console
 from harness.report.numbers import exact_seconds, rounded, size
 
 Facts = Mapping[str, Any]

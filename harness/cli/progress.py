@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from harness.cli.console import LastingConsole
 from harness.execute.block import Record
 from harness.execute.local import Listeners
 from harness.records import CaseRecord, block_rows
@@ -21,7 +21,7 @@ class Progress:
     """Lines on standard error; the bar only where that is a terminal."""
 
     def __init__(self, blocks: int, measure: Mapping[str, Any]) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = LastingConsole(stderr=True, highlight=False, soft_wrap=True)
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from harness.cli.console import Console
 from harness.cli.listing import described_run, summary
 from harness.cli.options import RESULTS, complete_run, find_runs, load_variants, print_json
 from harness.errors import OptionError, suggest

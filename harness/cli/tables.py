@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
 from rich.text import Text
 
+from harness.cli.console import Console
 from harness.report.tables import Failure, Table
 from harness.report.terminal import draw, draw_failures, draw_outcomes
 

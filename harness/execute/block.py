@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,9 +54,14 @@ class BlockRun:
         ]
         self._control: list[Launch] = []
 
-    def run(self, budget_s: float) -> list[Record]:
-        """Everything the block has to say: a record a case, and the control's."""
+    def run(self, budget_s: float, within_s: float = math.inf) -> list[Record]:
+        """Everything the block has to say: a record a case, and the control's.
+
+        budget_s: what its races may take. within_s: what all of it should: races are cut short.
+        """
+        begin = time.monotonic()
         self.examine()
+        budget_s = min(budget_s, max(0.0, within_s - (time.monotonic() - begin)))
         for number in range(self._measure.launches):
             self._launch(number, budget_s / self._measure.launches)
         self._judge_by_limits()
@@ -217,7 +224,11 @@ class BlockRun:
             block_id=self._block.id,
             case_id=entry.case.id,
             variant=Variant(
-                name=spec.name, params=dict(spec.params), text=str(spec), family=family
+                name=spec.name,
+                params=dict(spec.params),
+                text=str(spec),
+                family=family,
+                approximates=entry.surveyed.get("approximates", ""),
             ),
             workload=self._workload,
             is_baseline=spec == self._block.baseline,

@@ -20,10 +20,13 @@ from harness.variant import AttentionOp, definition_key
 from harness.workload import Workload
 
 CHECKED_ROWS = 8
-SPARSE_DRAWS = 2
-"""Draws whose output gradient is zero but at the checked rows: dK and dV are exact on those alone.
+ALL_ROWS_SCORES = 1 << 18
+"""Scores up to which all rows are checked, which takes some 10 ms a draw; beyond it a few are."""
+APART_DRAWS = 2
+"""Draws whose output gradient is zero but at the checked rows: there few rows give dK and dV whole.
 
-Two, so that gradients kept from one are found on the other."""
+Two, so that gradients kept from one are found on the other. Never timed: a GPU multiplies zeros at
+a higher clock than numbers."""
 MOST_DRAWS = 8
 POOL_BYTES = 64 << 20
 SLACK = 2.0
@@ -33,24 +36,30 @@ SLACK = 2.0
 class Pool:
     """Draws of the inputs, none of them the probe's, and the buffers they are copied into.
 
-    The buffers hold the last draw first, so that what a first call keeps is stale in the next.
+    Of the draws, `draws` are timed; those of `apart` come after them and have the inputs of the
+    first ones. The buffers hold the last timed draw first, so that what a first call keeps is
+    stale in the next.
     """
 
     def __init__(self, workload: Workload) -> None:
         self.workload = workload
+        self.all_rows = workload.all_pairs <= ALL_ROWS_SCORES
         self.draws = max(2, min(MOST_DRAWS, POOL_BYTES // max(1, workload.input_bytes())))
+        few = workload.has_gradients and not self.all_rows
+        self.apart = tuple(range(self.draws, self.draws + APART_DRAWS)) if few else ()
         self.inputs = [make_inputs(workload, draw + 1) for draw in range(self.draws)]
-        mask, everywhere = workload.build_mask("cpu"), torch.arange(workload.q_len)
-        self.rows = [_checked_rows(mask, draw) for draw in range(self.draws)]
-        self.upstream = [
-            make_output_gradient(
-                workload, self.rows[draw] if draw < SPARSE_DRAWS else everywhere, draw + 1
-            )
-            if workload.has_gradients
-            else None
-            for draw in range(self.draws)
-        ]
-        self.buffers: Buffers = make_buffers(workload, self.inputs[-1], self.upstream[-1])
+        self.inputs += self.inputs[: len(self.apart)]
+        mask, draws = workload.build_mask("cpu"), range(len(self.inputs))
+        self.rows = [_checked_rows(mask, draw) for draw in draws]
+        self.upstream = [self._upstream(draw) for draw in draws]
+        last = self.draws - 1
+        self.buffers: Buffers = make_buffers(workload, self.inputs[last], self.upstream[last])
+
+    def _upstream(self, draw: int) -> Tensor | None:
+        if not self.workload.has_gradients:
+            return None
+        rows = self.rows[draw] if draw in self.apart else torch.arange(self.workload.q_len)
+        return make_output_gradient(self.workload, rows, draw + 1)
 
     def refill(self, draw: int) -> None:
         """Copy a draw into the buffers."""
@@ -96,10 +105,10 @@ class _Expected:
 
 
 class Checker:
-    """Compares a few rows of a timed output with the definition on the same draw.
+    """Compares some rows of an output with the definition on the same draw: all, if few.
 
-    Of gradients, the same rows of q's; all of k's and v's where the draw's output gradient is
-    zero but at those rows.
+    Of gradients, the same rows of q's; k's and v's where all rows are compared, or the draw's
+    output gradient is zero but at those that are.
     """
 
     def __init__(self, pool: Pool, described: Sequence[dict[str, Any]]) -> None:
@@ -128,7 +137,6 @@ class Checker:
         # Rows are held to the largest of them: a row may see one key and have no gradient.
         largest = right.square().sum(-1).sqrt().amax(-1, keepdim=True)
         largest = torch.maximum(largest, expected.sizes[0][..., None])
-        largest = torch.maximum(largest, expected.sizes[0][..., None])
         eps = torch.finfo(self._pool.workload.torch_dtype).eps
         share = SLACK * (8 * max(own.gradient, expected.own_gradient) + 32 * eps)
         limit = (share * largest).expand(found.shape[:3])
@@ -152,8 +160,8 @@ class Checker:
         return self._known[key]
 
     def _computed(self, op: AttentionOp, draw: int) -> _Expected:
-        workload, sparse = self._pool.workload, draw < SPARSE_DRAWS
-        rows = self._pool.rows[draw] if op.rowwise else torch.arange(workload.q_len)
+        workload, whole = self._pool.workload, self._pool.all_rows or not op.rowwise
+        rows = torch.arange(workload.q_len) if whole else self._pool.rows[draw]
         mask = workload.build_mask().take(rows)
         upstream = self._pool.upstream[draw]
         part = None if upstream is None else upstream[:, :, rows.to(upstream.device)]
@@ -163,8 +171,7 @@ class Checker:
         if not gradients:
             return _Expected(rows, judged, output)
         sizes = asked.gradient_sizes(output)
-        sizes = asked.gradient_sizes(output)
-        if op.rowwise and not sparse:
+        if not whole and draw not in self._pool.apart:
             return _Expected(rows, judged, output, gradients[:1], sizes[:1])
         _, own = run_definition(op.definition, asked, workload.torch_dtype)
         error = gradient_error(own, gradients, sizes)

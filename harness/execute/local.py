@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -51,12 +52,17 @@ def default_folder(suite: Suite, device: str) -> Path:
     return Path("results", "local", f"{suite.name}-{stamp}-{machine_slug(device)}")
 
 
-def estimate_s(suite: Suite) -> float:
-    """About how long a run takes on a quiet machine, when every block spends its budget."""
+def estimate_s(suite: Suite, budget_s: float | None = None) -> float:
+    """About how long a run takes on a quiet machine, when every block spends its budget.
+
+    budget_s: what the run should take; what is not racing it takes nevertheless.
+    """
     blocks, cases = suite.counts()
     # Measured: a probe with its truth about 0.4 s; a launch 0.5 s and 0.1 s a case to warm up.
     launches = suite.measure.launches
-    return blocks * (suite.measure.budget_s + 0.5 * launches) + cases * (0.4 + 0.1 * launches)
+    least = blocks * 0.5 * launches + cases * (0.4 + 0.1 * launches)
+    whole = least + blocks * suite.measure.budget_s
+    return whole if budget_s is None else min(whole, max(least, budget_s))
 
 
 def run_suite(request: Request, listeners: Listeners) -> None:
@@ -69,6 +75,8 @@ def run_suite(request: Request, listeners: Listeners) -> None:
         raise RunError("attnbench run needs POSIX processes, which Windows lacks; use WSL")
     if request.resume and not holds_run(request.folder):
         raise RunError(f"{request.folder}: holds no run to resume; leave --resume out")
+    begin = time.monotonic()
+    deadline = math.inf if request.budget_s is None else begin + request.budget_s
     with Store(request.folder) as store:
         manifest = _open(store, request)
         blocks = list(request.suite.blocks())
@@ -80,7 +88,7 @@ def run_suite(request: Request, listeners: Listeners) -> None:
             cases = [case for _, block in remaining for case in block.cases]
             timeout = request.suite.measure.timeout_s
             surveyed = survey_cases(workers, cases, request.files, timeout)
-            _run_blocks(store, workers, request, remaining, surveyed, listeners)
+            _run_blocks(store, workers, request, remaining, surveyed, listeners, deadline)
         ended = {"control": control_share(request.folder), "ended_utc": utc_now()}
         store.write_manifest({**manifest, **ended})
 
@@ -104,17 +112,15 @@ def _run_blocks(
     remaining: Sequence[tuple[int, Block]],
     surveyed: Mapping[str, dict[str, Any]],
     listeners: Listeners,
+    deadline: float,
 ) -> None:
     measure = request.suite.measure
-    deadline = None if request.budget_s is None else time.monotonic() + request.budget_s
     for left, (number, block) in zip(range(len(remaining), 0, -1), remaining, strict=True):
         listeners.starts(number, block)
         begin = time.monotonic()
-        budget = measure.budget_s
-        if deadline is not None:
-            budget = min(budget, max(0.0, deadline - begin) / left)
         found = [surveyed[case.id] for case in block.cases]
-        records = BlockRun(block, found, measure, workers, request.files).run(budget)
+        run = BlockRun(block, found, measure, workers, request.files)
+        records = run.run(measure.budget_s, (deadline - begin) / left)
         store.append(records)
         listeners.ended(number, block, records, time.monotonic() - begin)
 

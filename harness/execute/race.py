@@ -59,6 +59,7 @@ def race(payload: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
         has_baseline=payload["has_baseline"],
         controls=frozenset(payload["controls"]),
         draws=pool.draws,
+        apart=pool.apart,
         seed=payload["seed"],
         between=beside.ceilings.measure,
     ).run()

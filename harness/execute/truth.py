@@ -43,4 +43,4 @@ def truth(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
     if workload.device == "cpu":
         torch.set_num_threads(1)  # a mutant is small: see SMALL
     gate = gate_of(op.definition, asked, found)
-    return {"own": dataclasses.asdict(found.own), "gate": dataclasses.asdict(gate)}
+    return {"own": dataclasses.asdict(found.own), "gate": gate.model_dump()}

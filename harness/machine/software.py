@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import importlib.metadata
 import os
 import re
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -14,6 +16,8 @@ import torch
 from harness.machine.tree import told
 
 PACKAGES = ("attnbench", "torch", "numpy", "xformers", "triton")
+NOT_MEASURING = ("cli", "report", "analysis")
+"""Parts of the harness that only read records: nothing that measures may import them."""
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OMP_PROC_BIND",
@@ -44,12 +48,27 @@ _LIBRARIES = {
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that measure and are measured."""
-    found = {}
+    """Versions of the packages that measure and are measured, and `harness_hash`."""
+    found = {"harness": harness_hash()}
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
+
+
+@functools.cache
+def harness_hash(root: Path = Path(__file__).parents[1]) -> str:
+    """12 digits of the SHA-256 over the harness's own files that can change a number.
+
+    Two checkouts of one version may measure differently; two reports of one run may not.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(root.rglob("*.py")):
+        name = file.relative_to(root)
+        if name.parts[0] not in NOT_MEASURING:
+            content = file.read_bytes()
+            digest.update(f"{name.as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:12]
 
 
 def thread_facts() -> dict[str, Any]:

@@ -53,10 +53,10 @@ class Entrant:
 class Race:
     """Runs entrants against the first of them, the baseline (when `has_baseline`).
 
-    refill(draw) writes new values into the shared buffers, of `draws` there are; draws 0 and 1
-    are those of which most can be judged. running(index) names the entrant about to be called,
-    and -1 when none is. between() is called after warm-up, at each look and at the end, for what
-    is measured beside the race; its time is no part of the budget.
+    refill(draw) writes new values into the shared buffers, of `draws` there are that are timed;
+    those of `apart` are for calls that are not. running(index) names the entrant about to be
+    called, and -1 when none is. between() is called after warm-up, at each look and at the end,
+    for what is measured beside the race; its time is no part of the budget.
     """
 
     entrants: Sequence[Entrant]
@@ -68,9 +68,11 @@ class Race:
     has_baseline: bool
     controls: frozenset[str]
     draws: int
+    apart: Sequence[int] = ()
     seed: int = 0
     between: Callable[[], None] = lambda: None
     _drawn: int = field(default=-1, init=False)
+    _rounds_apart: int = field(default=0, init=False)
     _paused_s: float = field(default=0.0, init=False)
 
     def run(self) -> None:
@@ -113,7 +115,7 @@ class Race:
         spent = self._stopwatch()
         for number in range(WARMUP_MOST):
             opening = number < OPENING
-            care = Care(checked=opening, searched=opening, awaited=opening, held=opening)
+            care = Care(opening, opening, awaited=opening, held=opening, apart=number == 0)
             self._round(order, number, care, timed=False)
             settled = number + 1 >= WARMUP_LEAST and self._settled()
             if settled or spent() > WARMUP_SHARE * self.rules.budget_s:
@@ -150,17 +152,19 @@ class Race:
             entrant.fault = entrant.fault or fault
 
     def _round(self, order: random.Random, number: int, care: Care, *, timed: bool = True) -> None:
-        draw = self._draw(order, number, care)
+        draw, apart = self._draw(order, number, care), self._draw_apart(care)
         indices = [i for i, e in enumerate(self.entrants) if e.fault is None and not e.decided]
         order.shuffle(indices)
         for index in indices:
-            self.refill(draw)
             sampled = not care.checked and order.random() < SAMPLED
-            self._once(index, draw, Care(checked=True) if sampled else care, timed=timed)
+            samples = self.entrants[index].rounds if timed else self.entrants[index].warmup
+            self._once(index, draw, Care(checked=True) if sampled else care, samples)
+            if apart is not None and self.entrants[index].fault is None:
+                self._once(index, apart, Care(checked=True, held=care.held), None)
         self._share_faults()
 
     def _draw(self, order: random.Random, number: int, care: Care) -> int:
-        """0 and 1 in turn where all is looked at; else any but the last one.
+        """0 and 1 in turn where all is looked at, so that two truths are enough; else any other.
 
         An output that is stale then differs from the one that is asked for.
         """
@@ -171,12 +175,21 @@ class Race:
             self._drawn = (self._drawn + step) % self.draws
         return self._drawn
 
-    def _once(self, index: int, draw: int, care: Care, *, timed: bool) -> None:
+    def _draw_apart(self, care: Care) -> int | None:
+        """Those of `apart` in turn, where a round asks for one and there are any."""
+        if not (care.apart and self.apart):
+            return None
+        self._rounds_apart += 1
+        return self.apart[self._rounds_apart % len(self.apart)]
+
+    def _once(self, index: int, draw: int, care: Care, samples: list[float] | None) -> None:
+        """One call, whose seconds go to the samples; a call without is not timed."""
         entrant = self.entrants[index]
+        self.refill(draw)
         self.running(index)
         try:
             self.inspector.before(care)
-            timing = self._time(entrant, timed=timed)
+            timing = self._time(entrant, samples)
             if care.checked:
                 # Its definition runs next: a heartbeat of its own, so that both have their time.
                 self.running(index)
@@ -187,12 +200,13 @@ class Race:
         # Not in a finally: a variant that ends the process must still be the one named.
         self.running(-1)
 
-    def _time(self, entrant: Entrant, *, timed: bool) -> Timing:
+    def _time(self, entrant: Entrant, samples: list[float] | None) -> Timing:
         entrant.call.before()
         self.device.flush_cache()
         timing = self.device.time(entrant.call.run)
-        (entrant.rounds if timed else entrant.warmup).append(timing.seconds)
-        if timed and timing.host_s != timing.seconds:
+        if samples is not None:
+            samples.append(timing.seconds)
+        if samples is entrant.rounds and timing.host_s != timing.seconds:
             entrant.host.append(timing.host_s)
         return timing
 
@@ -213,4 +227,5 @@ class Race:
 def _care(rounds: int, before_look: int, ending: bool) -> Care:
     """How closely a timed round is looked at."""
     whole = rounds < OPENING or before_look <= OPENING or ending
-    return Care(whole, whole, held=rounds == 0 or before_look == OPENING or ending)
+    first = rounds == 0 or before_look == OPENING or ending
+    return Care(whole, whole, held=first, apart=first)

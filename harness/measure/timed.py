@@ -46,12 +46,14 @@ class Care:
     checked: what it produced is judged, as it was when the call returned, and its inputs must be
     unchanged. searched: nor may it have replaced any function or drawn a global random number.
     awaited: its output is compared once more a moment later. held: and when it is called again.
+    apart: it is called once more, which is not timed, where its gradients are known whole.
     """
 
     checked: bool = False
     searched: bool = False
     awaited: bool = False
     held: bool = False
+    apart: bool = False
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
 
 import torch
 
@@ -12,24 +11,14 @@ from harness.measure.mutants import MUTANTS, OF_GRADIENTS
 from harness.measure.numerics import judge
 from harness.measure.subject import Subject
 from harness.measure.truth import Asked, Definition, Truth
-
-
-@dataclass(frozen=True)
-class Gate:
-    """Which mutants the gate caught, which it let pass, and which change nothing and why.
-
-    A gate that lets one pass is vacuous there: a variant with that bug would be called right.
-    """
-
-    killed: tuple[str, ...]
-    survived: tuple[str, ...] = ()
-    not_applicable: dict[str, str] = field(default_factory=dict)
+from harness.records.schema import GateResult
 
 
 @torch.no_grad()
-def gate_of(definition: Definition, asked: Asked, truth: Truth) -> Gate:
+def gate_of(definition: Definition, asked: Asked, truth: Truth) -> GateResult:
     """Put every mutant of a definition's answer through `numerics.judge`.
 
+    A gate that lets one pass is vacuous there: a variant with that bug would be called right.
     A gate that refuses the exact answer as well tells nothing apart: then nothing is killed.
     """
     # How far the truth lies from softmax is nothing to the gate, and would cost a pass each.
@@ -51,4 +40,4 @@ def gate_of(definition: Definition, asked: Asked, truth: Truth) -> Gate:
         held = subject.truth if name in OF_GRADIENTS else output_only
         caught = judge(found, held, asked.workload).wrong is not None
         (killed if caught and accepts else survived).append(name)
-    return Gate(tuple(killed), tuple(survived), not_applicable)
+    return GateResult(killed=tuple(killed), survived=tuple(survived), not_applicable=not_applicable)

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Check = Literal["load", "resume", "machine", "versions", "remark"]
+Check = Literal["load", "resume", "machine", "versions", "remark", "audit"]
 """load: reading a run refuses without it. resume: a run goes on only where it is unchanged.
 machine, versions: runs are compared only where it agrees, unless told otherwise. remark: `compare`
-says what it makes of it."""
+says what it makes of it. audit: reports hold it against the records."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ FIELDS = (
     Field("suite.baseline"),
     Field("suite.workloads"),
     Field("suite.description"),
+    Field("suite.claims", ("audit",), "what papers claim"),
     Field("suite.overrides"),
     Field("suite.text"),
     Field("command"),

@@ -18,7 +18,7 @@ def alarms(frame: pd.DataFrame) -> list[str]:
     return [line for line in (vacuous_gates(trust.gate(rows)), _claims(rows)) if line]
 
 
-def vacuous_gates(gate: trust.Gate) -> str:
+def vacuous_gates(gate: trust.Gates) -> str:
     """The line on gates that let a mutant pass; empty where there are none."""
     if not gate.survivors:
         return ""
@@ -33,7 +33,7 @@ def vacuous_gates(gate: trust.Gate) -> str:
 def _claims(rows: Sequence[Row]) -> str:
     flagged = [one for one in growths_of(rows) if one.flagged]
     # What grows slower than claimed misleads nobody: the page says so, the terminal need not.
-    broken = [one for one in flagged if one.against_claim == "faster"]
+    broken = [one for one in flagged if one.against_claim == "above"]
     if not broken:
         return ""
     first = broken[0]

@@ -61,6 +61,11 @@ class Matched:
     means: tuple[Mean, ...]
     left_out: tuple[str, ...]
 
+    @property
+    def whole(self) -> bool:
+        """True when no block was left out: a mean over some of them says little of the rest."""
+        return bool(self.means) and self.blocks == self.of_blocks
+
 
 def winners(frame: pd.DataFrame) -> list[Winner]:
     """The fastest correct variant of each block in which one was timed."""

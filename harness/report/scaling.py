@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.analysis.crossover import Pair
+from harness.analysis.crossover import Rivals
 from harness.analysis.groups import in_order
 from harness.analysis.growth import Growth, Quantity
 
@@ -14,14 +14,14 @@ QUANTITIES: tuple[Quantity, ...] = ("time", "memory", "error")
 # In words as well as by a sign, never by colour alone.
 AGAINST = {
     "held": "",
-    "faster": "grows faster than claimed",
-    "slower": "grows slower than claimed",
+    "above": "grows faster than claimed",
+    "below": "grows slower than claimed",
     "not reached": "not reached: still rising",
 }
 
 
 @dataclass(frozen=True)
-class Cell:
+class GrowthCell:
     """An exponent, and what it says of the claim."""
 
     measured: str
@@ -30,11 +30,11 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Line:
+class GrowthLine:
     """One variant; a cell for each of QUANTITIES, None where there are too few lengths."""
 
     variant: str
-    cells: tuple[Cell | None, ...]
+    cells: tuple[GrowthCell | None, ...]
     lengths: str
 
 
@@ -44,7 +44,7 @@ class Exponents:
 
     title: str
     axis: str
-    lines: tuple[Line, ...]
+    lines: tuple[GrowthLine, ...]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def exponents(found: Sequence[Growth]) -> list[Exponents]:
     ]
 
 
-def crossovers(found: Sequence[Pair]) -> Crossovers:
+def crossovers(found: Sequence[Rivals]) -> Crossovers:
     """The crossings of all pairs as rows, and the rest as counts."""
     counts = Counter(pair.outcome for pair in found)
     turns = [
@@ -102,13 +102,13 @@ def crossovers(found: Sequence[Pair]) -> Crossovers:
     )
 
 
-def _line(found: Sequence[Growth], variant: str) -> Line:
+def _line(found: Sequence[Growth], variant: str) -> GrowthLine:
     mine = {one.quantity: one for one in found if one.variant == variant}
     spans = in_order(_lengths(one) for one in mine.values())
     if len(spans) > 1:
         spans = tuple(f"{one.quantity}: {_lengths(one)}" for one in mine.values())
     cells = tuple(_cell(mine[name]) if name in mine else None for name in QUANTITIES)
-    return Line(variant, cells, "; ".join(spans))
+    return GrowthLine(variant, cells, "; ".join(spans))
 
 
 def _lengths(one: Growth) -> str:
@@ -116,8 +116,8 @@ def _lengths(one: Growth) -> str:
     return ", ".join(map(str, one.lengths)) + (f" (without {missing})" if missing else "")
 
 
-def _cell(one: Growth) -> Cell:
+def _cell(one: Growth) -> GrowthCell:
     claim = "" if one.claim is None else f"claims L^{one.claim:g}"
     if claim and not one.tells:
         claim += "; too wide to tell"
-    return Cell(one.measured, claim, AGAINST[one.against_claim or "held"])
+    return GrowthCell(one.measured, claim, AGAINST[one.against_claim or "held"])

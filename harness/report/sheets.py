@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from harness.analysis.groups import Group, Row, grouped
 from harness.report.numbers import joules, percent, rate
 
-Cell = tuple[str, ...]
+Texts = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Line:
+class SheetLine:
     """One variant over all lengths; an empty cell where there is nothing to say."""
 
     variant: str
-    cells: tuple[Cell, ...]
+    cells: tuple[Texts, ...]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Sheet:
     title: str
     axis: str
     lengths: tuple[int, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[SheetLine, ...]
 
 
 def limits(rows: Sequence[Row]) -> list[Sheet]:
@@ -43,25 +43,25 @@ def energy(rows: Sequence[Row]) -> list[Sheet]:
     return _sheets(rows, _energy)
 
 
-def _sheets(rows: Sequence[Row], cell: Callable[[Row], Cell]) -> list[Sheet]:
+def _sheets(rows: Sequence[Row], cell: Callable[[Row], Texts]) -> list[Sheet]:
     made = [_sheet(group, cell) for group in grouped(rows)]
     return [sheet for sheet in made if any(any(line.cells) for line in sheet.lines)]
 
 
-def _sheet(group: Group, cell: Callable[[Row], Cell]) -> Sheet:
+def _sheet(group: Group, cell: Callable[[Row], Texts]) -> Sheet:
     at = {
         (row["variant"], int(row[group.axis])): cell(row)
         for row in group.rows
         if row["status"] == "ok"
     }
     lines = [
-        Line(variant, tuple(at.get((variant, length), ()) for length in group.lengths))
+        SheetLine(variant, tuple(at.get((variant, length), ()) for length in group.lengths))
         for variant in group.variants
     ]
     return Sheet(group.title, group.axis, group.lengths, tuple(lines))
 
 
-def _limits(row: Row) -> Cell:
+def _limits(row: Row) -> Texts:
     if "attainable_fraction" not in row:
         return ()
     rates = [rate(row["flops_per_s"], "FLOP/s")] if "flops_per_s" in row else []
@@ -73,7 +73,7 @@ def _limits(row: Row) -> Cell:
     return (*texts, f"executes {rate(executed / row['latency_s'], 'FLOP/s')}")
 
 
-def _energy(row: Row) -> Cell:
+def _energy(row: Row) -> Texts:
     if "energy_joules" not in row:
         return ()
     return (joules(row["energy_joules"], row["energy_resolution_joules"]),)

@@ -19,7 +19,7 @@ class Survivor:
 
 
 @dataclass(frozen=True)
-class Gate:
+class Gates:
     """Mutants put through the gates of these cases; `untested` cases have no such record."""
 
     cases: int
@@ -48,13 +48,13 @@ class Throttled:
     variants: tuple[str, ...]
 
 
-def gate(rows: Sequence[Row]) -> Gate:
+def gate(rows: Sequence[Row]) -> Gates:
     """How many wrong answers the gates caught, and which they let pass."""
     tested = [row for row in rows if "vacuous" in row]
     killed = sum(len(_names(row, "mutants_killed")) for row in tested)
     survived = sum(len(_names(row, "mutants_survived")) for row in tested)
     untested = sum(row["status"] == "ok" for row in rows if "vacuous" not in row)
-    return Gate(len(tested), untested, killed, killed + survived, _survivors(rows))
+    return Gates(len(tested), untested, killed, killed + survived, _survivors(rows))
 
 
 def probed(rows: Sequence[Row]) -> list[Probed]:

@@ -38,13 +38,22 @@ def read_variants(document: Document, entries: Any) -> tuple[VariantSpec, ...]:
 
 def read_baseline(document: Document, entry: Any, variants: Sequence[VariantSpec]) -> VariantSpec:
     """The variant that the others are compared with; raises SuiteError."""
-    place: Place = ("baseline",)
+    return read_one(document, ("baseline",), entry, variants, "the baseline")
+
+
+def read_one(
+    document: Document, place: Place, entry: Any, variants: Sequence[VariantSpec], role: str
+) -> VariantSpec:
+    """One variant of the suite, named anywhere in its file; raises SuiteError.
+
+    role: what it is there, as an error says it.
+    """
     name, params = _named(document, place, entry)
     for key, value in params.items():
         if isinstance(value, list):
             raise document.error(
                 (*place, name, key),
-                f"the baseline is one variant, found the list {show(value)}; write one value",
+                f"{role} is one variant, found the list {show(value)}; write one value",
             )
     spec = _spec(document, place, name, params, params)
     if spec not in variants:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import SuiteError, suggest
+from harness.suite.claim import Claim
+from harness.suite.claims import read_claims
 from harness.suite.document import Document, read_document, show
 from harness.suite.fields import complaint, fields_of
 from harness.suite.lineup import read_baseline, read_variants
@@ -18,7 +20,7 @@ from harness.suite.sweep import Sweep, check_sweeps, expand, read_sweeps
 from harness.suite.where import Filter, parse_where
 from harness.workload import VariantSpec
 
-KEYS = ("name", "description", "variants", "baseline", "workloads", "measure")
+KEYS = ("name", "description", "variants", "baseline", "workloads", "measure", "claims")
 REQUIRED = ("name", "variants", "baseline", "workloads")
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}"
 Device = Literal["auto", "cpu", "cuda"]
@@ -65,6 +67,7 @@ def load_suite(
         loose=_loose(written, settings, device),
     )
     _check_left(sweeps, condition)
+    claims = _claims(document, top.get("claims", []), listed, written, cuda)
     added = tuple(str(variant) for variant in entrants[len(listed) :])
     return Suite(
         name=top["name"],
@@ -77,6 +80,7 @@ def load_suite(
         overrides=Overrides(tuple(where), tuple(overrides), added, device),
         sweeps=sweeps,
         where=condition,
+        claims=claims,
     )
 
 
@@ -148,6 +152,22 @@ def _on_device(sweep: Sweep, device: Device, cuda: bool) -> Sweep:
     named = (device,) if device != "auto" else sweep.values("device") or ("auto",)
     resolved = (auto if name == "auto" else name for name in named)
     return sweep.with_values("device", tuple(dict.fromkeys(resolved)))
+
+
+def _claims(
+    document: Document,
+    entries: Any,
+    listed: Sequence[VariantSpec],
+    written: Sequence[Sweep],
+    cuda: bool,
+) -> tuple[Claim, ...]:
+    """The claims, held against the file's own workloads: what they name stands there."""
+    if entries == []:
+        return ()
+    sweeps = tuple(_on_device(sweep, "auto", cuda) for sweep in written)
+    check_sweeps(document, sweeps, len(listed), "", loose=True)
+    workloads = list(dict.fromkeys(workload for _, workload in expand(sweeps)))
+    return read_claims(document, entries, listed, workloads)
 
 
 def _loose(written: Sequence[Sweep], settings: Settings, device: Device) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
+from harness.suite.claim import Claim
 from harness.suite.sweep import Sweep, expand
 from harness.suite.where import Filter
 from harness.workload import Case, VariantSpec, Workload, content_hash
@@ -80,6 +81,7 @@ class Suite:
     overrides: Overrides
     sweeps: tuple[Sweep, ...] = field(repr=False)
     where: Filter = field(repr=False)
+    claims: tuple[Claim, ...] = field(default=(), repr=False)
 
     def workloads(self) -> Iterator[Workload]:
         """The workloads, in the order of the file, each once."""
@@ -108,6 +110,7 @@ class Suite:
         return {
             **self._content(),
             "description": self.description,
+            "claims": [claim.as_dict() for claim in self.claims],
             "overrides": self.overrides.as_dict(),
         }
 
@@ -115,7 +118,7 @@ class Suite:
     def hash(self) -> str:
         """Equal for two suites exactly when they run the same cases, measured the same way.
 
-        Name, variants, baseline, workloads in their order and `measure` count; the
+        Name, variants, baseline, workloads in their order and `measure` count; claims, the
         description, comments and the way in which sweeps are written do not.
         """
         return content_hash(self._content())

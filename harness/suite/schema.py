@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.suite.claim import AXES, MEASURES, QUANTITIES
 from harness.suite.fields import DERIVED, DEVICES
 from harness.suite.loading import KEYS, NAME_PATTERN, REQUIRED
 from harness.suite.model import Measure
@@ -19,11 +20,12 @@ def schema() -> dict[str, Any]:
         "baseline": _variant(sweeps=False),
         "workloads": {"type": "array", "minItems": 1, "items": _workload()},
         "measure": Measure.model_json_schema(),
+        "claims": {"type": "array", "items": _claim()},
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "attnbench suite",
-        "description": "Variants, workloads that lists sweep, and how they are measured.",
+        "description": "Variants, workloads that lists sweep, how they are measured, and claims.",
         "type": "object",
         "additionalProperties": False,
         "required": list(REQUIRED),
@@ -59,6 +61,38 @@ def _workload() -> dict[str, Any]:
         "additionalProperties": False,
         "properties": properties,
     }
+
+
+def _claim() -> dict[str, Any]:
+    text: dict[str, Any] = {"type": "string", "pattern": r"\S"}
+    ends = {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": ["number", "null"]}}
+    measured = {
+        "quantity": {
+            "enum": list(QUANTITIES),
+            "description": "; ".join(f"{name}: {about}" for name, about in MEASURES.items()),
+        },
+        "of": _variant(sweeps=False),
+        "over": _variant(sweeps=False),
+        "where": text,
+        "along": {"enum": list(AXES)},
+        "expected": {"anyOf": [{"type": "number"}, ends]},
+        "tolerance": {"type": "number", "exclusiveMinimum": 0},
+        "trend": ends,
+    }
+    said = {"claim": text, "source": text, "note": text}
+    testable = {
+        **_mapping({**said, **measured}),
+        "required": ["claim", "source", "quantity", "of", "expected"],
+    }
+    untestable = {
+        **_mapping({**said, "not_testable": text}),
+        "required": ["claim", "source", "not_testable"],
+    }
+    return {"anyOf": [testable, untestable]}
+
+
+def _mapping(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
 def _swept(name: str, part: dict[str, Any]) -> dict[str, Any]:

@@ -41,12 +41,21 @@ def family_of(variant: Variant) -> str:
 
 
 def source_hash(cls: type[Variant]) -> str:
-    """SHA-256 over the files that define the variant and its bases outside the harness."""
-    files = sorted({source_file(base) for base in cls.__mro__ if _is_variant_code(base)})
+    """SHA-256 over the files that define the variant and its bases outside the harness.
+
+    Of a variant that is a package among others, as `variants/NAME/`, over all of its modules.
+    """
+    homes = {source_file(base) for base in cls.__mro__ if _is_variant_code(base)}
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(Path(file).read_bytes())
+    for file in sorted({file for home in homes for file in _whole(Path(home))}):
+        digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def _whole(file: Path) -> list[Path]:
+    """The file, with all of its package where that lies in another package."""
+    nested = all((folder / "__init__.py").exists() for folder in file.parents[:2])
+    return sorted(file.parent.rglob("*.py")) if nested else [file]
 
 
 def _bases(variant: Variant) -> list[type]:

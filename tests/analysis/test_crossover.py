@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.analysis.crossover import Crossing, Pair, Step, crossings, crossovers
+from harness.analysis.crossover import Crossing, Rivals, Step, crossings, crossovers
 from tests.report.synthetic import BASELINE, FAST, frame_of, row
 
 LENGTHS = (256, 512, 1024, 2048, 4096)
@@ -17,7 +17,7 @@ def against(variant: str, length: int, ratio: float, reach: float = 1.02) -> dic
     return row(variant, length, ratio=ratio, ratio_low=ratio / reach, ratio_high=ratio * reach)
 
 
-def pairs(rows: list[dict[str, Any]]) -> dict[tuple[str, str], Pair]:
+def pairs(rows: list[dict[str, Any]]) -> dict[tuple[str, str], Rivals]:
     return {(pair.first, pair.second): pair for pair in crossovers(frame_of(rows))}
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from harness.records import read_manifest
+from tests.cli.conftest import TINY
+from tests.records.made import case, write_run
 
 COMMAND = Path(sys.executable).with_name("attnbench")
 pytestmark = pytest.mark.skipif(not COMMAND.exists(), reason="attnbench is not installed here")
@@ -36,7 +41,26 @@ def test_an_error_ends_with_2_and_one_line() -> None:
 @pytest.mark.parametrize("words", ["list variants", "schema", "--help"])
 def test_a_reader_that_leaves_makes_no_noise(words: str, reader: str) -> None:
     done = shell(f"attnbench {words} | {reader}")
-    assert done.stderr == ""
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", ["compare a b", "export a", "show sdpa", "list suites"])
+def test_a_reader_that_leaves_ends_it_with_0(words: str, tmp_path: Path) -> None:
+    worse = [case("sdpa", status="error", reason="broken")]
+    write_run(tmp_path / "a", [case("sdpa")])
+    write_run(tmp_path / "b", worse)
+    done = shell(f"cd {shlex.quote(str(tmp_path))} && attnbench {words} | true")
+    assert (done.returncode, done.stderr) == (0, "")
+    left_open = shell(f"cd {shlex.quote(str(tmp_path))} && attnbench {words} | cat")
+    assert left_open.returncode == ("compare" in words)
+
+
+def test_a_run_goes_on_when_nobody_reads_its_progress(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    run = "attnbench run tiny.yaml --out run 2> >(head -1 >/dev/null)"
+    done = shell(f"cd {shlex.quote(str(tmp_path))} && {run}")
+    assert done.returncode == 0
+    assert read_manifest(tmp_path / "run")["ended_utc"]
 
 
 @pytest.mark.parametrize(

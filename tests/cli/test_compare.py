@@ -44,7 +44,7 @@ def test_a_slowdown_is_named_first_and_leaves_with_1(call: Call, folder: Path) -
     assert rows == ["sdpa", "chunked", "softmax"]
     assert "▼ slower" in next(line for line in lines if "sdpa" in line)
     assert "1.12" in next(line for line in lines if "sdpa" in line)
-    assert "over the 3 cases that are decided" in answer.out
+    assert "over the 3 of 3 cases that are decided" in answer.out
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,13 @@ def test_what_only_one_run_has_is_listed(call: Call, folder: Path) -> None:
     b = [one for one in block(sdpa=times(0.5)) if one.variant.text != "softmax"]
     answer = call("compare", *made(folder, b))
     assert answer.code == 0
+    assert call("compare", "a", "b", "--fail-on", "slower", "--fail-on", "missing").code == 1
+    assert call("compare", "b", "a", "--fail-on", "missing").code == 0
     assert "only in A: softmax on forward B1 H1 L16 D64 none float32 cpu" in answer.out
     assert answer.out.splitlines()[-1].endswith("; 2 cases only in A")
     document = json.loads(call("compare", "a", "b", "--json").out)
     assert [one["variant"] for one in document["only_in_a"]] == ["softmax", "chunked"]
+    assert document["regressions"]["missing"] == 2
 
 
 def test_a_case_that_fails_shows_why(call: Call, folder: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from harness.execute import block as block_module
 from harness.execute.block import BlockRun
 from harness.execute.workers import Outcome, Workers
 from harness.records import CaseRecord, ControlRecord
@@ -101,6 +103,26 @@ def test_budget_and_alpha_are_shared_by_the_launches(
     assert [rule["budget_s"] for rule in rules] == budgets
     assert [rule["alpha"] for rule in rules] == pytest.approx([alpha] * len(budgets))
     assert len({payload["seed"] for payload in races(workers)}) == len(budgets)
+
+
+@pytest.mark.parametrize(("within_s", "raced_s"), [(9.0, 5.0), (100.0, 10.0), (2.0, 0.0)])
+def test_races_are_cut_short_by_what_checking_took(
+    block: Block,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    within_s: float,
+    raced_s: float,
+) -> None:
+    now = [0.0]
+
+    def slowly(task: str, payload: dict[str, Any]) -> Outcome:
+        now[0] += 1.0 if task == "probe" else 0.0  # of which there are four
+        return well(task, payload)
+
+    monkeypatch.setattr(block_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    workers = Pretended(tmp_path, slowly)
+    BlockRun(block, SURVEYED, Measure(launches=2), workers, ()).run(10.0, within_s)
+    assert [race["rules"]["budget_s"] for race in races(workers)] == [raced_s / 2] * 2
 
 
 def test_the_baseline_comes_first_and_its_copy_second(block: Block, tmp_path: Path) -> None:

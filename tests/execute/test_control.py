@@ -379,7 +379,7 @@ def test_a_run_writes_its_share_and_its_hazards_into_its_manifest(
         def __init__(self, block: Any, *_: Any) -> None:
             self._id = block.id
 
-        def run(self, budget_s: float) -> list[Any]:
+        def run(self, budget_s: float, within_s: float) -> list[Any]:
             """The records of a baseline and of its copy, two launches each."""
             cases = case("a", self._id, is_baseline=True, launches=(launch(*_times(1.0)),) * 2)
             return [cases, control_record(self._id, *(launch(*_times(1.5)),) * 2)]

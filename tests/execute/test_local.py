@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 from pathlib import Path
@@ -40,6 +41,10 @@ def test_default_folder_is_suite_time_and_machine(suite: Suite) -> None:
 def test_estimate_covers_the_budgets(suite: Suite) -> None:
     # Two blocks of 5 s, their launches, four cases.
     assert 10 < estimate_s(suite) < 20
+    # What is not racing takes its time, whatever was asked for.
+    least = estimate_s(suite) - 2 * 5
+    asked = [estimate_s(suite, budget_s) for budget_s in (0.1, least + 3, 1000.0)]
+    assert asked == pytest.approx([least, least + 3, estimate_s(suite)])
 
 
 def test_git_state_of_a_checkout_and_of_none(tmp_path: Path) -> None:
@@ -87,7 +92,7 @@ def test_a_survey_that_lives_is_asked_once(suite: Suite, tmp_path: Path) -> None
 def test_the_budget_of_a_run_is_shared_by_its_blocks(
     suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: list[float] = []
+    given: list[tuple[float, float]] = []
 
     class Noted:
         """A block that takes no time and says nothing."""
@@ -95,12 +100,12 @@ def test_the_budget_of_a_run_is_shared_by_its_blocks(
         def __init__(self, *_: Any) -> None:
             pass
 
-        def run(self, budget_s: float) -> list[Any]:
-            """Note the budget."""
-            given.append(budget_s)
+        def run(self, budget_s: float, within_s: float) -> list[Any]:
+            """Note both."""
+            given.append((budget_s, within_s))
             return []
 
-    def run_with(budget_s: float | None, folder: str) -> list[float]:
+    def run_with(budget_s: float | None, folder: str) -> list[tuple[float, float]]:
         given.clear()
         listeners = Listeners(lambda *_: None, lambda *_: None)
         local.run_suite(Request(suite, tmp_path / folder, budget_s=budget_s), listeners)
@@ -108,10 +113,12 @@ def test_the_budget_of_a_run_is_shared_by_its_blocks(
 
     monkeypatch.setattr(local, "BlockRun", Noted)
     monkeypatch.setattr(local, "survey_cases", lambda *_: _Anything())
-    assert run_with(None, "a") == [5.0, 5.0]
+    assert run_with(None, "a") == [(5.0, math.inf)] * 2
     # Half of it for the first of two; what that left over for the second.
-    assert run_with(4.0, "b") == pytest.approx([2.0, 4.0], abs=0.1)
-    assert run_with(100.0, "c") == [5.0, 5.0]
+    (whole, half), (same, rest) = run_with(40.0, "b")
+    assert (whole, same) == (5.0, 5.0)
+    assert (half, rest) == pytest.approx((20.0, 40.0), rel=0.1)
+    assert rest < 40.0  # what was done before the first block counts
 
 
 def test_resuming_nothing_writes_nothing(suite: Suite, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from harness import softmax_attention
 from harness.device import CpuDevice, Timing
-from harness.execute.checker import SPARSE_DRAWS, Checker, Pool
+from harness.execute import checker
+from harness.execute.checker import APART_DRAWS, CHECKED_ROWS, Checker, Pool
 from harness.measure import timed
 from harness.measure.calls import Call
 from harness.measure.latency import Entrant, Race, Rules
@@ -47,15 +48,19 @@ def honest(shape: Workload) -> Attend:
 
 
 def raced(
-    attend: Attend, shape: Workload, device: CpuDevice | None = None, first_call: bool = True
+    attend: Attend,
+    shape: Workload,
+    device: CpuDevice | None = None,
+    first_call: bool = True,
+    pool: Pool | None = None,
 ) -> tuple[Entrant, Entrant]:
     """Race an honest softmax against this one until each has 32 samples."""
-    pool, settings = Pool(shape), ProcessSettings()
+    pool, settings = pool or Pool(shape), ProcessSettings()
     entrants = [
         Entrant(name, Call(Softmax(), shape, pool.buffers, one))
         for name, one in (("honest", honest(shape)), ("tricked", attend))
     ]
-    checker = Checker(pool, [{"name": entrant.name, "own": OWN} for entrant in entrants])
+    judges = Checker(pool, [{"name": entrant.name, "own": OWN} for entrant in entrants])
     if first_call:
         for entrant in entrants:
             entrant.call.before()
@@ -66,13 +71,22 @@ def raced(
         device=device or CpuDevice(),
         rules=Rules(margin=0.02, alpha=0.05, budget_s=60.0),
         refill=pool.refill,
-        inspector=Inspector(checker, pool.written, pool.held(), settings),
+        inspector=Inspector(judges, pool.written, pool.held(), settings),
         running=lambda index: None,
         has_baseline=False,
         controls=frozenset(),
         draws=pool.draws,
+        apart=pool.apart,
     ).run()
     return entrants[0], entrants[1]
+
+
+@pytest.fixture(params=["all rows", "few rows"])
+def rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How many rows are checked: all, as of a small workload, or some, as of a large one."""
+    if request.param == "few rows":
+        monkeypatch.setattr(checker, "ALL_ROWS_SCORES", 0)
+    return str(request.param)
 
 
 def small(**fields: Any) -> Workload:
@@ -116,7 +130,7 @@ def test_a_trick_takes_its_entrant_out(tricks: Any, trick: str) -> None:
 
 
 @pytest.mark.parametrize("pass_", ["backward", "forward+backward"])
-def test_stale_key_gradients_are_found(tricks: Any, pass_: str) -> None:
+def test_stale_key_gradients_are_found(tricks: Any, pass_: str, rows: str) -> None:
     shape = small(pass_=pass_)
     assert shape.pass_ == pass_
     plain, tricked = raced(tricks.TRICKS["stale_key_gradients"](honest(shape)), shape)
@@ -144,18 +158,19 @@ def test_what_harms_nobody_is_timed(tricks: Any, name: str) -> None:
     ],
     ids=str,
 )
-def test_an_honest_variant_is_never_suspected(fields: dict[str, Any]) -> None:
+def test_an_honest_variant_is_never_suspected(fields: dict[str, Any], rows: str) -> None:
     shape = small(**fields)
     attend = honest(shape)
     if shape.kv_heads != shape.heads:
         attend = _with_repeated_heads(attend, shape.heads // shape.kv_heads)
     own = {**OWN, "tensor": 0.01, "row": 0.02, "gradient": 0.02} if "dtype" in fields else OWN
     pool = Pool(shape)
-    checker = Checker(pool, [{"name": "honest", "own": own}])
+    judges = Checker(pool, [{"name": "honest", "own": own}])
     entrant = Entrant("honest", Call(Softmax(), shape, pool.buffers, attend))
-    inspector = Inspector(checker, pool.written, pool.held())
+    inspector = Inspector(judges, pool.written, pool.held())
     care = timed.Care(checked=True, searched=True, awaited=True, held=True)
-    for draw in [*range(pool.draws), 0]:
+    assert bool(pool.apart) == (rows == "few rows" and shape.has_gradients)
+    for draw in [*range(pool.draws), *pool.apart, 0]:
         pool.refill(draw)
         inspector.before(care)
         entrant.call.before()
@@ -177,14 +192,38 @@ def test_a_result_that_is_a_view_of_its_inputs_is_no_shared_buffer() -> None:
         assert inspector.after(entrant, entrant.call.run(), draw, 0.0, care) is None
 
 
-def test_draws_of_a_race_differ_and_two_are_sparse() -> None:
+def test_draws_differ_and_those_apart_are_sparse(rows: str) -> None:
     pool = Pool(small(pass_="forward+backward"))
-    assert pool.draws > SPARSE_DRAWS
     gradients = [upstream for upstream in pool.upstream if upstream is not None]
-    rows = [int((upstream != 0).any(-1).any(0).any(0).sum()) for upstream in gradients]
-    assert rows == [8, 8] + [24] * (pool.draws - 2)
-    assert torch.equal(pool.buffers.q, pool.inputs[-1][0])
-    assert not any(torch.equal(a[0], b[0]) for a in pool.inputs for b in pool.inputs if a is not b)
+    dense = [int((upstream != 0).any(-1).any(0).any(0).sum()) for upstream in gradients]
+    few = [CHECKED_ROWS] * APART_DRAWS if rows == "few rows" else []
+    assert dense == [24] * pool.draws + few
+    assert pool.draws >= 2
+    assert len({float(upstream.sum()) for upstream in gradients}) == len(gradients)
+    assert torch.equal(pool.buffers.q, pool.inputs[pool.draws - 1][0])
+    drawn = pool.inputs[: pool.draws]
+    assert not any(torch.equal(a[0], b[0]) for a in drawn for b in drawn if a is not b)
+
+
+@pytest.mark.parametrize("pass_", ["backward", "forward+backward"])
+def test_what_is_timed_has_a_dense_output_gradient(pass_: str, rows: str) -> None:
+    """A GPU multiplies zeros at a higher clock than numbers: no sample may be taken of them."""
+    shape = small(pass_=pass_)
+    pool = Pool(shape)
+    calls: list[bool] = []
+
+    class Watching(CpuDevice):
+        def time(self, call: Callable[[], Any]) -> Timing:
+            assert pool.buffers.output_gradient is not None
+            calls.append(bool((pool.buffers.output_gradient != 0).all()))
+            return super().time(call)
+
+    plain, other = raced(honest(shape), shape, Watching(), pool=pool)
+    assert (plain.fault, other.fault) == (None, None)
+    timed_calls = sum(len(one.warmup) + len(one.rounds) for one in (plain, other))
+    # Not timed: in the warm-up, in the first rounds, and before each of three looks.
+    assert calls.count(False) == (2 * 5 if rows == "few rows" else 0)
+    assert calls.count(True) == timed_calls
 
 
 def test_checked_rows_mean_something() -> None:

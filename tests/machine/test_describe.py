@@ -17,7 +17,7 @@ from harness.device import CpuDevice, CudaDevice
 from harness.device.nvml import Nvml
 from harness.machine import describe_machine, gpu, machine_slug
 from harness.machine.container import container_facts
-from harness.machine.software import allocator_facts, library_facts
+from harness.machine.software import allocator_facts, harness_hash, library_facts, versions
 from harness.machine.topology import cpu_facts, numa_facts
 from harness.machine.tree import Tree, read_cpus, told, write_cpus
 from tests.machine import trees
@@ -203,6 +203,23 @@ def test_allocators_are_named_without_their_folders(monkeypatch: pytest.MonkeyPa
     assert found["MALLOC_ARENA_MAX"] == "1"
     monkeypatch.delenv("LD_PRELOAD")
     assert "preloaded" not in allocator_facts()
+
+
+def test_the_harness_is_told_by_what_can_change_a_number(tmp_path: Path) -> None:
+    for name in ("measure/latency.py", "statistics.py", "cli/run.py", "report/page/facts.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("one")
+
+    def after(name: str, text: str) -> str:
+        (tmp_path / name).write_text(text)
+        harness_hash.cache_clear()
+        return harness_hash(tmp_path)
+
+    first = after("statistics.py", "one")
+    assert after("cli/run.py", "two") == after("report/page/facts.py", "two") == first
+    moved = after("measure/latency.py", "two"), after("measure/energy.py", "")
+    assert len({first, *moved}) == 3
+    assert versions()["harness"] == harness_hash() != first
 
 
 def test_this_machine_is_json_without_the_host(monkeypatch: pytest.MonkeyPatch) -> None:

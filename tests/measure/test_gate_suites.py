@@ -9,7 +9,8 @@ import torch
 
 from harness import variant
 from harness.measure.truth import ALL_ROWS, TILE, ask, find_truth
-from harness.measure.vacuity import Gate, gate_of
+from harness.measure.vacuity import gate_of
+from harness.records.schema import GateResult
 from harness.suite import load_suite, shipped
 from harness.variant import AttentionOp, build, definition_key, measured
 from harness.workload import Workload
@@ -54,9 +55,9 @@ class Gates:
 
     def __init__(self) -> None:
         self._asked = {_key(op, asked) for name in shipped() for op, asked in asked_of(name)}
-        self._known: dict[tuple[str, Workload], Gate] = {}
+        self._known: dict[tuple[str, Workload], GateResult] = {}
 
-    def of(self, op: AttentionOp, asked: Workload) -> Gate:
+    def of(self, op: AttentionOp, asked: Workload) -> GateResult:
         """A forward's gate is in that of its forward and backward, if that is in the suites.
 
         The output has the same truth, bounds and mutants there.

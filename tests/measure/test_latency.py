@@ -87,6 +87,7 @@ class Track:
         self.checks: dict[str, int] = {}
         self.pauses: list[int] = []
         self.watched: Callable[[Care], None] = lambda care: None
+        self.apart: tuple[int, ...] = ()
 
     def add(self, name: str, times: Iterable[float]) -> Scripted:
         call = Scripted(name, times, self.log)
@@ -104,6 +105,7 @@ class Track:
             has_baseline=has_baseline,
             controls=frozenset({"control"}),
             draws=4,
+            apart=self.apart,
             seed=3,
             between=self._between,
         ).run()
@@ -341,6 +343,32 @@ def test_what_is_asked_differs_from_what_was_asked_before(track: Track) -> None:
     # All is looked at, on draws 0 and 1: at the start, in the first rounds, before each look.
     opening = [asked[at : at + 2] for at in (0, WARMUPS, WARMUPS + 6, WARMUPS + 14, WARMUPS + 30)]
     assert all(sorted(pair) == [0, 1] for pair in opening), asked
+
+
+def test_calls_on_draws_apart_are_judged_and_not_timed(track: Track) -> None:
+    track.add("softmax", _steady(1.0))
+    track.add("control", _swinging(1.0))
+    near = track.add("near", _swinging(1.0))
+    track.apart = 8, 9
+    track.race(budget_s=400.0)
+    samples = track.entrants[2]
+    asked = [draw for draw in track.draws if draw in track.apart]
+    assert near.runs == len(samples.warmup) + len(samples.rounds) + len(asked) // 3
+    # In turn, each of all three: in the warm-up, in the first round, and before each look.
+    assert asked[::3] == [9, 8, 9, 8, 9, 8]
+    assert asked == [draw for draw in asked[::3] for _ in range(3)]
+    assert len(samples.rounds) == len(samples.host) > 32
+
+
+def test_a_wrong_answer_apart_takes_its_entrant_out(track: Track) -> None:
+    track.add("softmax", _steady(1.0))
+    track.add("control", _steady(1.0))
+    near = track.add("near", _steady(1.0))
+    track.apart = 8, 9
+    track.wrong = "near", 2  # the first call is timed, the second apart
+    track.race()
+    assert track.entrants[2].fault == ("incorrect", "a timed call was wrong: row 3 is off")
+    assert near.runs == 2
 
 
 def test_the_last_rounds_of_a_budget_are_looked_at(track: Track) -> None:

@@ -13,7 +13,8 @@ from harness.measure import numerics, subject, truth, vacuity
 from harness.measure.mutants import MUTANTS, OF_GRADIENTS
 from harness.measure.numerics import Numerics
 from harness.measure.truth import ask, find_truth, softmax_rows
-from harness.measure.vacuity import Gate, gate_of
+from harness.measure.vacuity import gate_of
+from harness.records.schema import GateResult
 from harness.workload import Workload
 from tests.measure.gate import Attend, mutant, small, subject_of
 
@@ -48,7 +49,7 @@ ALSO["lengths"] |= {"last_query_tile_skipped", "last_key_tile_skipped"}
 ALSO["window"] |= {"last_query_tile_skipped"}
 
 
-def gate(asked: Workload, definition: Attend = softmax_attention, **own: float) -> Gate:
+def gate(asked: Workload, definition: Attend = softmax_attention, **own: float) -> GateResult:
     """The gate on a workload, with the definition's own error replaced where one is given."""
     question = ask(asked, rowwise=True)
     found = find_truth(definition, question, softmax_rows(asked))
@@ -85,7 +86,7 @@ def test_weights_that_are_no_softmax_are_held_as_well(name: str, dtype: str) -> 
 LAX = {"tensor": 1e9, "row": 1e9, "gradient": 1e9, "largest_v": 1e12}
 
 
-def lax_gate(asked: Workload) -> Gate:
+def lax_gate(asked: Workload) -> GateResult:
     return gate(asked, softmax_attention, **LAX)
 
 

@@ -14,8 +14,10 @@ from harness.errors import RunError
 from harness.execute import local
 from harness.execute.local import Listeners, Request
 from harness.machine import describe_machine
+from harness.machine.software import harness_hash
 from harness.records import Store, load, read_manifest
 from harness.records.manifest import FIELDS, Field, differences, lacking, undeclared
+from harness.report.claims import sheets
 from harness.suite import Suite, load_suite
 from tests.records.made import case, write_run
 
@@ -46,7 +48,7 @@ def written(suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ma
     class Silent:
         def __init__(self, *_: Any) -> None: ...
 
-        def run(self, budget_s: float) -> list[Any]:
+        def run(self, budget_s: float, within_s: float) -> list[Any]:
             return []
 
     monkeypatch.setattr(local, "BlockRun", Silent)
@@ -200,6 +202,15 @@ def test_compare_remarks_on_each_field_that_it_reads(field: str, value: Any, tex
     assert {f.path for f in FIELDS if "remark" in f.checks} == {"ended_utc", "control"}
 
 
+def test_a_report_audits_the_claims_of_the_manifest() -> None:
+    claims = [{"claim": "x is exact", "source": "Table 1", "not_testable": "needs a GPU"}]
+    made = {**FULL, "suite": {**FULL["suite"], "claims": claims}}
+    (sheet,) = sheets(load([]), {"small-a": made})
+    assert [line.said for line in sheet.lines] == ["not testable here: needs a GPU"]
+    assert sheets(load([]), {"small-a": FULL}) == []
+    assert {f.path for f in FIELDS if "audit" in f.checks} == {"suite.claims"}
+
+
 def test_each_check_has_a_test_here_and_each_field_its_name() -> None:
     assert {check for field in FIELDS for check in field.checks} == {
         "load",
@@ -207,6 +218,7 @@ def test_each_check_has_a_test_here_and_each_field_its_name() -> None:
         "machine",
         "versions",
         "remark",
+        "audit",
     }
     assert all(field.what for field in FIELDS if field.checks)
     assert len({field.path for field in FIELDS}) == len(FIELDS)
@@ -217,6 +229,24 @@ def test_decorative_parts_of_a_description_are_not_compared() -> None:
         other = copy.deepcopy(FULL)
         other["machine"][path][name] = 1
         assert differences(FULL, other, "machine") == ()
+
+
+def test_runs_of_another_harness_are_not_taken_for_alike(
+    written: Manifest, suite: Suite, tmp_path: Path
+) -> None:
+    assert written["versions"]["harness"] == harness_hash()
+    changed = {**written["versions"], "harness": "0123456789ab"}
+    a, b = (
+        _run(tmp_path / name, {**FULL, "versions": found})
+        for name, found in (("a", written["versions"]), ("b", changed))
+    )
+    with pytest.raises(RunError, match=f"harness {harness_hash()} -> 0123456789ab"):
+        compare(a, b)
+    other = Request(suite, tmp_path / "run", resume=True)
+    with Store(tmp_path / "run") as store:
+        store.write_manifest({**written, "versions": changed})
+        with pytest.raises(RunError, match=f"harness 0123456789ab -> {harness_hash()}; start"):
+            local._open(store, other)
 
 
 def test_a_difference_names_the_entries_with_both_values() -> None:

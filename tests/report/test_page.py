@@ -319,6 +319,31 @@ def test_an_undecided_verdict_says_what_would_decide_it() -> None:
     assert 'title="undecided: about 4000 rounds would decide it"' in text
 
 
+def test_a_mean_over_some_of_the_workloads_is_not_shown() -> None:
+    rows = [row(variant, n) for variant in (BASELINE, FAST, "flex") for n in (256, 512)]
+    assert "Geometric mean speed-up, forward: over all 2 workloads." in page_of(frame_of(rows))
+    failed = row("flex", 512, status="oom", reason="no memory")
+    text = page_of(frame_of([*rows[:-1], failed]))
+    assert "Geometric mean" not in text
+    assert "given for forward: 1 of 2 workloads was completed by all of its variants" in text
+
+
+def test_what_is_only_to_be_shown_of_a_manifest_is_shown() -> None:
+    text = section(
+        page_of(
+            frame_of([row(BASELINE)]),
+            hazards=["turbo is on: the clock depends on <b>heat</b>; write 0 to boost"],
+            git={"commit": "0123456789abcdef" * 2 + "01234567", "changed": True},
+            allocator={"MALLOC_TRIM_THRESHOLD_": "99"},
+        ),
+        "method",
+    )
+    assert "and the remedy turbo is on: the clock depends on <b>heat</b>; write 0 to boost" in text
+    assert "started in the commit 0123456789ab, with changes" in text
+    assert "C allocator of what is timed MALLOC_TRIM_THRESHOLD_=99" in text
+    assert "the remedy" not in section(page_of(frame_of([row(BASELINE)])), "method")
+
+
 def test_facts_leave_out_what_a_manifest_does_not_hold() -> None:
     bare = {
         name: value for name, value in manifest().items() if name not in ("ended_utc", "machine")
@@ -329,6 +354,9 @@ def test_facts_leave_out_what_a_manifest_does_not_hold() -> None:
     nested = facts_of(manifest(machine={"cpu": {"memory_bytes": 2**33, "model": "X"}, "gpu": None}))
     assert nested.machine == (("cpu memory", "8 GiB"), ("cpu model", "X"))
     assert facts_of(manifest()).when.endswith("took 1 min 55 s")
+    assert facts_of(manifest(suite={"name": "quick", "measure": {"margin": 0.02}})).measure == (
+        ("margin", "2 %: smaller differences are called the same"),
+    )
 
 
 def test_a_report_lies_in_the_run_by_default(

@@ -12,7 +12,7 @@ from .synthetic import BASELINE, FAST, frame_of, row, run_frame
 LENGTHS = (256, 512, 1024, 2048)
 
 
-def lines(rows: list[dict[str, Any]]) -> dict[str, scaling.Line]:
+def lines(rows: list[dict[str, Any]]) -> dict[str, scaling.GrowthLine]:
     (table,) = scaling.exponents(growths(frame_of(rows)))
     return {line.variant: line for line in table.lines}
 
@@ -20,9 +20,9 @@ def lines(rows: list[dict[str, Any]]) -> dict[str, scaling.Line]:
 def test_a_line_has_time_memory_error_claims_and_lengths() -> None:
     found = lines([row(name, n) for name in (BASELINE, FAST) for n in LENGTHS])[FAST]
     time, memory, error = found.cells
-    assert time == scaling.Cell("L^1.90 [1.71, 2.09]", "claims L^2", "")
-    assert memory == scaling.Cell("L^1.00 [1.00, 1.00]", "claims L^1", "")
-    assert error == scaling.Cell("L^0.10 [0.10, 0.10]", "", "")
+    assert time == scaling.GrowthCell("L^1.90 [1.71, 2.09]", "claims L^2", "")
+    assert memory == scaling.GrowthCell("L^1.00 [1.00, 1.00]", "claims L^1", "")
+    assert error == scaling.GrowthCell("L^0.10 [0.10, 0.10]", "", "")
     assert found.lengths == "256, 512, 1024, 2048"
 
 
@@ -45,7 +45,7 @@ def test_a_claim_that_does_not_hold_is_flagged_in_words() -> None:
 def test_an_interval_that_holds_any_claim_says_so() -> None:
     wide = {"latency_low_s": 1e-4, "latency_high_s": 1e-3, "latency_s": 3e-4}
     cell = lines([row(FAST, n, **wide) for n in LENGTHS])[FAST].cells[0]
-    assert cell == scaling.Cell("L^0.0 [-3.3, 3.3]", "claims L^2; too wide to tell", "")
+    assert cell == scaling.GrowthCell("L^0.0 [-3.3, 3.3]", "claims L^2; too wide to tell", "")
 
 
 def test_lengths_that_failed_are_named_for_the_quantity_they_are_missing_in() -> None:

@@ -73,6 +73,7 @@ def conforms_mapping(value: dict[str, Any], rule: dict[str, Any]) -> bool:
 def test_a_shipped_suite_loads_and_conforms(name: str) -> None:
     suite = load_suite(name)
     assert suite.name == name.rsplit("/", 1)[-1]
+    assert suite.description.endswith((".", "?")), "say what question it answers"
     assert suite.counts()[1] == sum(len(block.cases) for block in suite.blocks())
     assert conforms(yaml.safe_load(shipped()[name].read_text()), schema())
 

@@ -45,8 +45,9 @@ _CAPTIONS = {
     "length that most variants completed. The lines are Pareto fronts, one for each family: "
     "nothing of that family is both faster and more exact than what lies on it. Errors of "
     "different families are against different definitions and are not to be compared. "
-    "Differences in error within a factor of 2 of the bound of float64 rounding (the column "
-    "error_bound) mean nothing.",
+    "Errors that differ by less than a factor of 2 may differ by the order of sums alone. The column "
+    "error_bound is what the error had to stay below: twice the error that the definition itself "
+    "makes in the case's dtype, and a floor for rounding.",
 }
 
 
@@ -130,8 +131,8 @@ def page(
         tables=tables.matrix(material.frame),
         marks=tables.MARKS,
         expected=expectation(compared(rows), material.manifests),
-        matched=[one for one in matched(material.frame) if one.means],
-        unmatched=[one for one in matched(material.frame) if not one.means],
+        matched=[one for one in matched(material.frame) if one.whole],
+        unmatched=[one for one in matched(material.frame) if not one.whole],
         controls=controls_of(material.controls, material.manifests),
         limits=sheets.limits(rows),
         energy=sheets.energy(rows),

@@ -27,6 +27,7 @@ class Facts:
     versions: Pairs
     sources: Pairs
     measure: Pairs
+    hazards: tuple[str, ...]
 
 
 def facts_of(manifest: Mapping[str, Any]) -> Facts:
@@ -39,10 +40,17 @@ def facts_of(manifest: Mapping[str, Any]) -> Facts:
         text=str(suite.get("text") or ""),
         command=_command(manifest.get("command")),
         when=_when(manifest),
-        machine=_flat(_mapping(manifest.get("machine"))),
-        versions=_flat(_mapping(manifest.get("versions"))),
+        machine=(
+            *_flat(_mapping(manifest.get("machine"))),
+            *_allocator(_mapping(manifest.get("allocator"))),
+        ),
+        versions=(
+            *_flat(_mapping(manifest.get("versions"))),
+            *_checkout(_mapping(manifest.get("git"))),
+        ),
         sources=_flat(_mapping(manifest.get("sources"))),
         measure=_measure(suite["measure"]),
+        hazards=tuple(map(str, manifest.get("hazards") or ())),
     )
 
 
@@ -58,19 +66,30 @@ def no_energy(manifests: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def _measure(measure: Mapping[str, Any]) -> Pairs:
-    said = (
-        ("margin", f"{100 * measure['margin']:g} %: smaller differences are called the same"),
-        ("alpha", f"{measure['alpha']:g} {_per(measure)}"),
-        ("launches", f"{measure['launches']} processes a block at least"),
-        ("budget", f"{measure['budget_s']:g} s a block"),
-        ("time limit", f"{measure['timeout_s']:g} s a case" if "timeout_s" in measure else ""),
-    )
-    return tuple((name, text) for name, text in said if text)
-
-
-def _per(measure: Mapping[str, Any]) -> str:
     whole = measure.get("familywise")
-    return "for all comparisons of a block together" if whole else "for each comparison"
+    per = "for all comparisons of a block together" if whole else "for each comparison"
+    margin = None if "margin" not in measure else 100 * measure["margin"]
+    said = (
+        ("margin", margin, "{:g} %: smaller differences are called the same"),
+        ("alpha", measure.get("alpha"), "{:g} " + per),
+        ("launches", measure.get("launches"), "{} processes a block at least"),
+        ("budget", measure.get("budget_s"), "{:g} s a block"),
+        ("time limit", measure.get("timeout_s"), "{:g} s a case"),
+    )
+    return tuple((name, text.format(value)) for name, value, text in said if value is not None)
+
+
+def _allocator(settings: Mapping[str, Any]) -> Pairs:
+    text = ", ".join(f"{name}={value}" for name, value in settings.items())
+    return (("C allocator of what is timed", text),) if text else ()
+
+
+def _checkout(git: Mapping[str, Any]) -> Pairs:
+    """Of the folder that the run was started in, which need not hold what was run."""
+    if "commit" not in git:
+        return ()
+    state = ", with changes" if git.get("changed") else ""
+    return (("started in the commit", f"{str(git['commit'])[:12]}{state}"),)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
