@@ -100,7 +100,9 @@ def test_register_refuses_what_is_no_dataclass() -> None:
         """No dataclass."""
 
     message = _error(register("plain"), Plain)
-    assert "Plain must derive from AttentionOp and be a frozen dataclass" in message
+    assert (
+        "Plain must derive from AttentionOp or AttentionLayer and be a frozen dataclass" in message
+    )
     assert "write @register above @dataclass(frozen=True)" in message
     assert "plain" not in registered()
 

@@ -30,6 +30,7 @@ Tensors = tuple[Tensor, ...]
 COMPILED = ("flex",)
 # Parameters beside the defaults and beside every option of a Literal field.
 EXTRA: dict[str, list[dict[str, Any]]] = {
+    "bilstm_channels": [{"channels": 4, "sentence": 5}],
     "polynomial": [{"degree": 1}, {"degree": 2}],
     "chunked": [{"q_chunk": 20, "kv_chunk": 16}, {"q_chunk": 15, "kv_chunk": 100}],
 }

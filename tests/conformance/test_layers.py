@@ -21,10 +21,11 @@ PASSES = ("forward", "forward+backward")
 
 
 def asked_of(layer: Variant, **fields: Any) -> Workload:
-    """A small workload that the layer takes: a sequence, or an image where it wants one."""
-    sequence = workload(**{"q_len": 21, **SHAPE, **fields})
-    if hindrance(layer, sequence) is None:
-        return sequence
+    """A small workload that the layer takes: a sequence, causal or not, or else an image."""
+    for mask in ("none", "causal"):
+        sequence = workload(**{"q_len": 21, "mask": mask, **SHAPE, **fields})
+        if hindrance(layer, sequence) is None:
+            return sequence
     sizes = {"height": 5, "width": 7, "footprint": 3}
     return Workload.model_validate({**IMAGE, **sizes, **fields})
 
