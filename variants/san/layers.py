@@ -1,0 +1,140 @@
+"""Image self-attention as layers, C channels in and out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from harness import AttentionLayer, Cost, Mask, Workload, register
+from variants.san.attention import SHARED, ImageAttention, Pairwise, Patchwise, Sizes
+from variants.san.relations import Pairwise as PairwiseRelation
+from variants.san.relations import Patchwise as PatchwiseRelation
+
+FOOTPRINT = 7
+"""Where the workload names none, that of all stages of SAN but the first."""
+Kernel = Literal["unfold", "fused"]
+LEAST_CHANNELS = 4 * SHARED
+
+
+class OnImages(nn.Module):
+    """x (B, H W, C) -> y (B, H W, C): the attention on the image, and a projection back to C."""
+
+    def __init__(self, attention: ImageAttention, workload: Workload) -> None:
+        super().__init__()
+        assert workload.height is not None
+        assert workload.width is not None
+        self.sizes = (workload.height, workload.width)
+        self.attention = attention
+        self.out = nn.Linear(Sizes(workload.model_dim).value, workload.model_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pixels in row-major order are an image whose channels come last in memory."""
+        image = torch.unflatten(x.mT, 2, self.sizes)
+        y: Tensor = self.out(self.attention(image).flatten(2).mT)
+        return y
+
+
+class ImageLayer(AttentionLayer):
+    """What pairwise and patchwise share; abstract."""
+
+    kernel: Kernel
+
+    def attention(self, channels: int, footprint: int, kernel: str) -> ImageAttention:
+        """The module."""
+        raise NotImplementedError
+
+    def build(self, workload: Workload, mask: Mask) -> nn.Module:
+        """In evaluation mode: batch normalisation would mix the images of a batch."""
+        footprint = workload.footprint or FOOTPRINT
+        attention = self.attention(workload.model_dim, footprint, self.kernel)
+        return OnImages(attention, workload).eval()
+
+    def unsupported(self, workload: Workload) -> str | None:
+        """No image, too few channels, or a window that reaches past the image."""
+        w = workload
+        if w.height is None or w.width is None:
+            return f"{self.name} is of images; write height, width and channels"
+        if w.model_dim % LEAST_CHANNELS:
+            return f"channels must be a multiple of {LEAST_CHANNELS}: channels={w.model_dim}"
+        if w.mask != "none":
+            return f"{self.name} has its own window, the footprint; write mask: none"
+        reach = (w.footprint or FOOTPRINT) // 2
+        if reach >= min(w.height, w.width):
+            return f"its footprint reaches {reach} pixels past the edge, the image has not so many"
+        return None
+
+    def cost(self, workload: Workload) -> Cost:
+        """Multiply-adds of convolutions and of the weighted sum, two FLOPs each."""
+        footprint = workload.footprint or FOOTPRINT
+        module = self.attention(workload.model_dim, footprint, self.kernel)
+        sizes, pixels = Sizes(workload.model_dim), workload.batch * workload.q_len
+        projected = workload.model_dim * (2 * sizes.relation + 2 * sizes.value)
+        applied = 1 if module.positions_weighted(footprint) > 1 else footprint**2
+        weighted = module.first.weight.numel() + module.second.weight.numel()
+        attended = applied * weighted + footprint**2 * sizes.value
+        passed = {"backward": 2, "forward+backward": 3}.get(workload.pass_, 1)
+        learnt = sum(parameter.numel() for parameter in module.parameters())
+        return Cost(
+            flops=2 * pixels * passed * (projected + attended),
+            projection_flops=2 * pixels * passed * projected,
+            parameters=learnt + workload.model_dim * (sizes.value + 1),
+            time_growth=1.0,
+            memory_growth=1.0,
+        )
+
+
+@register("san_pairwise")
+@dataclass(frozen=True)
+class SanPairwise(ImageLayer):
+    """y_i = sum_j softmax_j(gamma(delta(x_i, x_j))) (.) beta(x_j), over a window of pixels.
+
+    Zhao, Jia and Koltun 2020, arXiv:2004.13621, equation 2; as in the released code: C/16 relation
+    channels, C/4 values, 8 of which share a weight, positions encoded, reflected edges.
+    """
+
+    family = "san_pairwise"
+    relation: PairwiseRelation = "subtraction"
+    kernel: Kernel = "unfold"
+
+    def attention(self, channels: int, footprint: int, kernel: str) -> Pairwise:
+        """The module."""
+        return Pairwise(channels, footprint, self.relation, kernel)
+
+    def definition(self, module: nn.Module, x: Tensor, context: Tensor, *, mask: Mask) -> Tensor:
+        """All windows written out."""
+        return plainly(module, x)
+
+
+@register("san_patchwise")
+@dataclass(frozen=True)
+class SanPatchwise(ImageLayer):
+    """y_i = sum_j gamma(delta(x_R(i)))_j (.) beta(x_j): the weights of a window from all of it.
+
+    Zhao, Jia and Koltun 2020, arXiv:2004.13621, equation 4; neither positions nor softmax.
+    """
+
+    family = "san_patchwise"
+    relation: PatchwiseRelation = "concatenation"
+    kernel: Kernel = "unfold"
+
+    def attention(self, channels: int, footprint: int, kernel: str) -> Patchwise:
+        """The module."""
+        return Patchwise(channels, footprint, self.relation, kernel)
+
+    def definition(self, module: nn.Module, x: Tensor, context: Tensor, *, mask: Mask) -> Tensor:
+        """All windows written out."""
+        return plainly(module, x)
+
+
+def plainly(module: nn.Module, x: Tensor) -> Tensor:
+    """What a module gives with the plain kernel, whatever its own."""
+    assert isinstance(module, OnImages)
+    own, module.attention.kernel = module.attention.kernel, "unfold"
+    try:
+        y: Tensor = module(x)
+    finally:
+        module.attention.kernel = own
+    return y
