@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.variant import AttentionOp, build, parse_spec
+from harness.variant import AttentionOp, Variant, build, load_installed, parse_spec
 from harness.workload import Workload
 
 
@@ -13,8 +13,14 @@ def workload(**fields: Any) -> Workload:
     return Workload.model_validate({"q_len": 16, **fields})
 
 
+def variant_named(text: str) -> Variant:
+    """The variant that a text names, as `san_pairwise(kernel=fused)`."""
+    load_installed()
+    return build(parse_spec(text))
+
+
 def op_named(text: str) -> AttentionOp:
     """The op that a text names, as `polynomial(degree=2)`."""
-    op = build(parse_spec(text))
+    op = variant_named(text)
     assert isinstance(op, AttentionOp), f"{text} is no op"
     return op

@@ -12,8 +12,8 @@ from torch.nn.functional import fold, pad, unfold
 if TYPE_CHECKING:
     from variants.san.attention import ImageAttention
 
-TILE_NUMBERS = 1 << 19
-"""Numbers of a tile's relations (2 MiB): fewer cost more calls, more leave the caches."""
+TILE_NUMBERS = 1 << 18
+"""Numbers of a tile's relations (1 MiB): fewer cost more calls, more leave the caches."""
 
 
 def unfolded(
