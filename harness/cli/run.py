@@ -128,7 +128,7 @@ def _conclude(folder: Path, as_json: bool) -> None:
     counts = {str(status): int(count) for status, count in frame["status"].value_counts().items()}
     if as_json:
         told = {"run": str(folder), "page": str(page), "outcomes": counts}
-        print_json(told | {"claims": sheet.counts for sheet in claims})
+        print_json(told if not claims else {**told, "claims": claims[0].counts})
         return
     from harness.cli.tables import print_report
 

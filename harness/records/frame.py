@@ -23,7 +23,7 @@ COLUMNS = """
     seed scale status reason latency_s latency_low_s latency_high_s ratio ratio_low
     ratio_high verdict rounds_needed is_baseline rounds launches peak_bytes output_bytes
     rss_peak_bytes memory_ratio memory_verdict error error_bound gradient_error gradient_error_bound
-    checked_against deviation first_call_s prepare_s flops flops_per_s kernels
+    checked_against deviation output_rms first_call_s prepare_s flops flops_per_s kernels
     executed_flops compulsory_bytes bytes_per_s bound_by attainable_s attainable_fraction
     claimed_time_growth claimed_memory_growth mutants_killed mutants_survived vacuous
     semantics_held semantics_not_probed throttled_rounds energy_joules energy_resolution_joules

@@ -54,6 +54,7 @@ class NumericsResult(_Part):
     gradient_error: float | None = None
     gradient_error_bound: float | None = None
     deviation: float | None = None
+    output_rms: float | None = None
     rows: int
     wrong: str | None = None
     checked_against: Literal["definition", "itself"]
