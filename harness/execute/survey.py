@@ -27,7 +27,12 @@ def _surveyed(case: dict[str, Any]) -> dict[str, Any]:
     try:
         op = build(case["variant"])
         key, own = definition_key(op)
-        found = {"definition": key, "own": own, "family": family_of(op)}
+        found = {
+            "definition": key,
+            "own": own,
+            "family": family_of(op),
+            "approximates": op.approximates,
+        }
         status, reason = _hindrance(op, workload)
     except Exception as error:  # a variant's own code runs here
         status, reason = status_of(error), f"unsupported() raised {reason_of(error)}"

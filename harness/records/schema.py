@@ -10,7 +10,8 @@ from harness.roofline import Ceilings
 
 # 1: the first one.
 # 2: gate, semantics, cost, energy of a case; ceilings and throttled rounds of a launch; an
-#    impossible case keeps its launches. All optional, so that 1 still loads.
+#    impossible case keeps its launches; what a variant approximates. All optional, so that 1
+#    still loads.
 SCHEMA = 2
 READABLE = (1, 2)
 
@@ -137,12 +138,16 @@ class Failure(_Part):
 
 
 class Variant(_Part):
-    """The variant of a case, as it is shown and as it is built."""
+    """The variant of a case, as it is shown and as it is built.
+
+    approximates: the mechanism that it stands in for, empty for one of its own.
+    """
 
     name: str
     params: dict[str, Any] = Field(default_factory=dict)
     text: str
     family: str
+    approximates: str = ""
 
 
 class CaseRecord(_Part):
