@@ -24,6 +24,8 @@ COMPILED = ("flex",)
 EXTRA: dict[str, list[dict[str, Any]]] = {
     "polynomial": [{"degree": 1}, {"degree": 2}],
     "chunked": [{"q_chunk": 20, "kv_chunk": 16}, {"q_chunk": 15, "kv_chunk": 100}],
+    "retention": [{"kernel": "chunkwise", "chunk": 16}],
+    "window": [{"width": 5, "q_chunk": 16}],
 }
 MASKS = (
     "none",
