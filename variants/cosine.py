@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -53,26 +52,23 @@ class Cosine(CosineFamily):
 
     kernel: Literal["naive", "sdpa"] = "naive"
 
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, *, mask: Mask, scale: float) -> Tensor:
+        """The formula as it stands, all scores in memory at once."""
+        cosines = normalize(q, dim=-1) @ normalize(k, dim=-1).mT
+        return mask.softmax(cosines * (1 / self.temperature)) @ v
+
     def prepare(self, workload: Workload, mask: Mask) -> Attention:
-        """Bind mask and temperature; normalising q and k is part of what is timed."""
-        attend = self._kernel(workload, mask)
+        """Bind the mask; normalising q and k is part of what is timed."""
+        if self.kernel == "naive":
+            return super().prepare(workload, mask)
+        # Keys come with all heads: the variant does not claim to take them grouped.
+        own = {"scale": 1 / self.temperature, "kv_heads": workload.heads}
+        attend = Sdpa().prepare(workload.model_copy(update=own), mask)
 
         def call(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return attend(_unit(q), _unit(k), v)
+            return attend(normalize(q, dim=-1), normalize(k, dim=-1), v)
 
         return call
-
-    def _kernel(self, workload: Workload, mask: Mask) -> Attention:
-        """Softmax attention at scale 1 / temperature."""
-        if self.kernel == "sdpa":
-            # Keys come with all heads: the variant does not claim to take them grouped.
-            own = {"scale": 1 / self.temperature, "kv_heads": workload.heads}
-            return Sdpa().prepare(workload.model_copy(update=own), mask)
-
-        def written_out(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return mask.softmax(q @ k.mT * (1 / self.temperature)) @ v
-
-        return written_out
 
     def cost(self, workload: Workload) -> Cost:
         """As the kernel of softmax attention that it is; norms are no products."""
@@ -80,9 +76,3 @@ class Cosine(CosineFamily):
             return Sdpa().cost(workload)
         flops = workload.flops_of(workload.all_pairs, backward=2.0)
         return Cost(flops=flops, time_growth=2.0, memory_growth=2.0)
-
-
-def _unit(x: Tensor) -> Tensor:
-    """x over its norm, found in float32 at least: squares of 16 bit overflow or vanish."""
-    wide = torch.promote_types(x.dtype, torch.float32)
-    return normalize(x.to(wide), dim=-1).to(x.dtype)
