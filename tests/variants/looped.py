@@ -40,7 +40,7 @@ def looped(case: Workload, weigh: Weigh) -> Tensor:
 
 def dot(a: Tensor, b: Tensor) -> float:
     """a . b"""
-    return sum(x * y for x, y in zip(a.tolist(), b.tolist(), strict=True))
+    return math.fsum(float(x * y) for x, y in zip(a, b, strict=True))
 
 
 def softmax(scores: Sequence[float]) -> list[float]:

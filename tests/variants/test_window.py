@@ -14,7 +14,7 @@ from tests.variants.looped import computed
 from variants.softmax import Softmax
 from variants.window import Window
 
-# Of the workload, and the one that with it a window of 5 comes to: both count |i + Lkv - Lq - j| < w.
+# Of the workload, and what a window of 5 makes of it: both count |i + Lkv - Lq - j| < w.
 MASKS = {
     "none": "window(5)",
     "causal": "causal+window(5)",
