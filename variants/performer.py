@@ -48,7 +48,8 @@ class Performer(AttentionOp):
         def phi(x: Tensor) -> Tensor:
             x = x.to(wide) * scale**0.5
             exponents: Tensor = x @ w.mT - x.square().sum(-1, keepdim=True) / 2
-            return exponents.exp() * self.features**-0.5
+            features: Tensor = exponents.exp() * self.features**-0.5
+            return features
 
         weights = mask.zero(phi(q) @ phi(k).mT)
         total = weights.sum(-1, keepdim=True)
