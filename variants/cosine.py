@@ -39,9 +39,12 @@ class CosineFamily(AttentionOp):
         return softmax_attention(q, k, v, mask=mask, scale=1 / self.temperature)
 
     def unsupported(self, workload: Workload) -> str | None:
-        """One feature has a sign and no angle: what is left of its gradients is rounding."""
-        if workload.head_dim == 1:
-            return "the cosine of one feature is its sign: head_dim=1; use head_dim 2 or more"
+        """Gradients where all vectors lie on one line: 0, and in practice what rounding leaves."""
+        if workload.has_gradients and workload.logit_rank == 1:
+            return (
+                "in one dimension a cosine is a sign, and its gradients are rounding: "
+                f"head_dim={workload.head_dim}, inputs={workload.inputs}; use 2 dimensions or more"
+            )
         return None
 
 

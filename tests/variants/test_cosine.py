@@ -36,9 +36,18 @@ def test_neither_lengths_nor_the_scale_count(op: AttentionOp) -> None:
     torch.testing.assert_close(again, out)
 
 
-def test_one_feature_has_no_angle() -> None:
-    reason = Cosine().unsupported(workload(head_dim=1))
-    assert reason == "the cosine of one feature is its sign: head_dim=1; use head_dim 2 or more"
+def test_in_one_dimension_there_is_no_gradient() -> None:
+    flat = {"inputs": "low_rank(1, 2)", "head_dim": 4}
+    assert Cosine().unsupported(workload(**flat)) is None
+    assert Cosine().unsupported(workload(pass_="backward", **flat)) == (
+        "in one dimension a cosine is a sign, and its gradients are rounding: head_dim=4, "
+        "inputs=low_rank(1, 2); use 2 dimensions or more"
+    )
+    case = workload(q_len=9, head_dim=1, dtype="float64")
+    q, k, v = (tensor.requires_grad_() for tensor in make_inputs(case))
+    out = Cosine().prepare(case, case.build_mask())(q, k, v)
+    (slope,) = torch.autograd.grad(out.sum(), q)
+    assert slope.abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("temperature", [0.0, -0.1])
