@@ -37,10 +37,15 @@ def unsupported(workload: Workload, degree: int) -> str | None:
 def prepare(workload: Workload, mask: Mask, *, degree: int, factor: Tensor) -> Attention:
     """Plan the tiles; factor (B' or 1, R or 1) is what (q k^T)^degree of each row is times."""
     launches = _Launches(workload, mask, degree, factor)
+    # Triton's interpreter takes no bfloat16 (its guide, "Debugging Triton"): it multiplies the
+    # bits as whole numbers. It is given float32 of the same values.
+    widened = workload.device == "cpu" and workload.dtype == "bfloat16"
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if widened:
+            q, k, v = q.float(), k.float(), v.float()
         out: Tensor = _Attend.apply(q, k, v, launches)  # type: ignore[no-untyped-call]
-        return out
+        return out.to(workload.torch_dtype)
 
     return attend
 
@@ -92,9 +97,6 @@ class _Launches:
         self._constants = {
             "group": workload.heads // workload.kv_heads,
             "degree": degree,
-            # The interpreter takes no bfloat16 (Triton's "Debugging Triton" says so): it would
-            # multiply the bits as whole numbers. It is given float32 of the same values.
-            "widen": workload.device == "cpu" and workload.dtype == "bfloat16",
             "head_dim": workload.head_dim,
             "v_head_dim": workload.v_head_dim,
             "padded": padded(workload.head_dim),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,6 +19,22 @@ class Tiles:
     block_kv: int
     num_warps: int
     num_stages: int
+
+
+def _of_kernels(forward: Tiles, backward_q: Tiles, backward_kv: Tiles) -> dict[str, Tiles]:
+    return {"forward": forward, "backward_q": backward_q, "backward_kv": backward_kv}
+
+
+# By bytes of a number and width of a head. The largest that compile for compute capability 8.0
+# and 9.0 without spilling registers, in the 99 KiB of shared memory that every GPU since 8.0 has.
+_TILES = {
+    (2, 64): _of_kernels(Tiles(128, 64, 4, 3), Tiles(64, 64, 4, 2), Tiles(64, 64, 4, 2)),
+    (2, 128): _of_kernels(Tiles(128, 64, 8, 2), Tiles(64, 64, 4, 2), Tiles(64, 64, 8, 2)),
+    (2, 256): _of_kernels(Tiles(64, 32, 4, 2), Tiles(64, 32, 8, 1), Tiles(32, 32, 4, 1)),
+    (4, 64): _of_kernels(Tiles(64, 32, 4, 2), Tiles(64, 32, 4, 2), Tiles(32, 32, 4, 1)),
+    (4, 128): _of_kernels(Tiles(64, 32, 4, 2), Tiles(32, 32, 4, 1), Tiles(32, 32, 4, 1)),
+    (4, 256): _of_kernels(Tiles(32, 16, 8, 1), Tiles(32, 16, 8, 1), Tiles(16, 16, 8, 1)),
+}
 
 
 def spans(mask: Mask, tiles: Tiles) -> tuple[Tensor, Tensor]:
@@ -73,11 +89,14 @@ def padded(width: int) -> int:
 
 
 def tiles_of(workload: Workload) -> dict[str, Tiles]:
-    """Tiles by kernel, small enough for the shared memory of every GPU since Ampere, 99 KiB."""
-    wide = max(padded(workload.head_dim), padded(workload.v_head_dim))
-    bytes_of = wide * workload.torch_dtype.itemsize
+    """Tiles by kernel, for the dtype and the wider head, no larger than the lengths ask for."""
+    widest = max(padded(workload.head_dim), padded(workload.v_head_dim), 64)
+    chosen = _TILES[workload.torch_dtype.itemsize, widest]
     return {
-        "forward": Tiles(128, 64, 4, 2),
-        "backward_q": Tiles(64, 64, 4, 2),
-        "backward_kv": Tiles(64, 64, 4, 2),
+        name: replace(
+            tiles,
+            block_q=min(tiles.block_q, padded(workload.q_len)),
+            block_kv=min(tiles.block_kv, padded(workload.kv_len)),
+        )
+        for name, tiles in chosen.items()
     }
