@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from harness import Attention, KvBlock, Mask, Workload
 from variants.chunked.plan import Chunk
 from variants.chunked.scratch import Scratch
+from variants.chunked.sums import KeySums, RowSums
 
 _LOG2_E = math.log2(math.e)
 Tensors = tuple[Tensor, ...]
@@ -84,37 +85,6 @@ class _Job:
         return scores
 
 
-class _Sums:
-    """Of a chunk of queries: each row's peak, sum of weights and weighted values, so far."""
-
-    def __init__(self, scratch: Scratch, rows: int, width: int) -> None:
-        # Finite, so that a row without keys has the weight exp2(-inf) = 0 and not NaN.
-        self._peak = scratch.take("peak", rows, 1).fill_(torch.finfo(scratch.dtype).min)
-        self._next = scratch.take("next", rows, 1)
-        self._part = scratch.take("part", rows, 1)
-        self._total = scratch.take("total", rows, 1).zero_()
-        self._values = scratch.take("values", rows, width).zero_()
-
-    def add(self, scores: Tensor, values: Tensor) -> None:
-        """Take in one block of keys; its scores become its weights."""
-        torch.amax(scores, -1, keepdim=True, out=self._next)
-        torch.maximum(self._next, self._peak, out=self._next)
-        shrink = self._peak.sub_(self._next).exp2_()
-        self._total.mul_(shrink)
-        self._values.mul_(shrink)
-        self._peak, self._next = self._next, self._peak
-        scores.sub_(self._peak).exp2_()
-        self._total.add_(torch.sum(scores, -1, keepdim=True, out=self._part))
-        self._values.baddbmm_(scores, values)
-
-    def write(self, out: Tensor, norms: Tensor) -> None:
-        """The output, and log2 of the sum of weights: (B Hkv, G, R, Dv) and (B Hkv, G, R, 1)."""
-        # A row with some key has a total of at least 1, its own peak; an empty one has 0.
-        total = self._total.clamp_(min=1.0).view(norms.shape)
-        torch.div(self._values.view(out.shape), total, out=out)
-        torch.add(self._peak.view(norms.shape), total.log2_(), out=norms)
-
-
 def _forward(job: _Job, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """The output (B, H, Lq, Dv), and log2 of each row's sum of weights (B Hkv, G, Lq, 1)."""
     out = q.new_empty(*q.shape[:3], v.shape[3])
@@ -124,7 +94,7 @@ def _forward(job: _Job, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor
     norms = queries.new_empty(*queries.shape[:3], 1, dtype=scratch.dtype)
     for rows, blocks in job.plan:
         chunk = scratch.load("queries", queries[:, :, rows]).mul_(job.scale * _LOG2_E)
-        sums = _Sums(scratch, chunk.shape[1], v.shape[2])
+        sums = RowSums(scratch, chunk.shape[1], v.shape[2])
         for block in blocks:
             keys, values = (scratch.cast(x[:, block.start : block.stop]) for x in (k, v))
             sums.add(job.scores(scratch, chunk, keys, rows, block), values)
@@ -132,9 +102,7 @@ def _forward(job: _Job, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor
     return out, norms
 
 
-def _backward(
-    job: _Job, inputs: Tensors, results: Tensors, upstream: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _backward(job: _Job, inputs: Tensors, results: Tensors, upstream: Tensor) -> Tensors:
     """dq, dk and dv: FlashAttention's algorithm 4 (arXiv:2205.14135), queries outermost.
 
     P = exp2(scores - norms); dV = P^T dO; dS = P (dO V^T - rowsum(dO O)); dQ = scale dS K;
@@ -143,8 +111,7 @@ def _backward(
     (q, *wide), (out, norms) = inputs, results
     k, v = (x.flatten(0, 1) for x in wide)
     scratch = Scratch(q, len(k))
-    dq = q.new_empty(q.shape)
-    dk, dv = (x.new_zeros(x.shape, dtype=scratch.dtype) for x in (k, v))
+    dq, sums = q.new_empty(q.shape), KeySums(scratch, k, v)
     parts = [job.by_keys(x) for x in (q, out, upstream, dq)]
     for rows, blocks in job.plan:
         queries, outputs, above, target = (x[:, :, rows] for x in parts)
@@ -154,14 +121,15 @@ def _backward(
         norm = scratch.load("norms", norms[:, :, rows])
         slope = scratch.take("slope", chunk.shape[1], k.shape[2]).zero_()
         for block in blocks:
-            span = slice(block.start, block.stop)
-            keys, values = scratch.cast(k[:, span]), scratch.cast(v[:, span])
+            keys, values = (scratch.cast(x[:, block.start : block.stop]) for x in (k, v))
+            dk, dv = sums.of(block)
             weights = job.scores(scratch, chunk, keys, rows, block).sub_(norm).exp2_()
-            dv[:, span].baddbmm_(weights.mT, above)
+            dv.baddbmm_(weights.mT, above)
             slopes = torch.bmm(above, values.mT, out=scratch.take("slopes", *weights.shape[1:]))
             slopes.sub_(inner).mul_(weights)
             slope.baddbmm_(slopes, keys)
-            dk[:, span].baddbmm_(slopes.mT, chunk)
+            dk.baddbmm_(slopes.mT, chunk)
         torch.mul(slope.view(target.shape), job.scale, out=target)
-    dk.mul_(1 / _LOG2_E)  # the queries were scaled by log2(e) as well
-    return dq, dk.view(wide[0].shape).to(q.dtype), dv.view(wide[1].shape).to(q.dtype)
+    # The queries were scaled by log2(e) as well.
+    whole = sums.whole(1 / _LOG2_E)
+    return dq, *(dx.view(x.shape) for dx, x in zip(whole, wide, strict=True))
