@@ -63,6 +63,11 @@ def cost(workload: Workload, degree: int) -> Cost:
     return Cost(flops=flops.get(workload.pass_, forward), time_growth=2.0, memory_growth=1.0)
 
 
+def expected_kernels(workload: Workload) -> tuple[str, ...]:
+    """A part of the names of the kernels, of which none is seen where they are interpreted."""
+    return ("polynomial_",) if workload.device == "cuda" else ()
+
+
 def _interpreted() -> bool:
     """True when Triton runs kernels in Python on the CPU, as its users ask for to debug."""
     if "TRITON_INTERPRET" not in os.environ:
@@ -121,7 +126,8 @@ class _Launches:
         tiles, span = self._tiles[name], self._spans[name][0 if by_query else 1]
         batch, heads = tensors[0 if by_query else 1].shape[:2]
         one = len(span) == 1  # the mask is that of every sequence
-        getattr(self._kernels, name)[(span.shape[1] * heads * batch,)](
+        kernel = getattr(self._kernels, f"polynomial_{name}")
+        kernel[(span.shape[1] * heads * batch,)](
             *tensors, *self._rows, span,
             *(tensor.stride() for tensor in tensors),
             0 if one else self._rows[0].shape[1], 0 if one else span.stride(0),

@@ -41,7 +41,7 @@ def _write(base, strides, batch, head, at, length, values, width: tl.constexpr):
 
 
 @triton.jit
-def forward(
+def polynomial_forward(
     q, k, v, out, start, stop, factor, spans,
     q_strides, k_strides, v_strides, out_strides, row_stride, span_stride,
     heads, q_len, kv_len,
@@ -79,7 +79,7 @@ def forward(
 
 
 @triton.jit
-def backward_q(
+def polynomial_backward_q(
     q, k, v, do, dq, start, stop, factor, spans,
     q_strides, k_strides, v_strides, do_strides, dq_strides, row_stride, span_stride,
     heads, q_len, kv_len,
@@ -117,7 +117,7 @@ def backward_q(
 
 
 @triton.jit
-def backward_kv(
+def polynomial_backward_kv(
     q, k, v, do, dk, dv, start, stop, factor, spans,
     q_strides, k_strides, v_strides, do_strides, dk_strides, dv_strides, row_stride, span_stride,
     heads, q_len, kv_len,

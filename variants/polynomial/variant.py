@@ -67,7 +67,7 @@ class Polynomial(PolynomialFamily):
             return None
         from variants.polynomial import linear
 
-        return linear.recurrence(degree=self.degree, factor=self._factor(workload, mask))
+        return linear.recurrence(workload, degree=self.degree, factor=self._factor(workload, mask))
 
     def unsupported(self, workload: Workload) -> str | None:
         """What the kernel cannot do, and what the dtype cannot hold."""
