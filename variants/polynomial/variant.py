@@ -22,9 +22,7 @@ class Kernel(Protocol):
     def unsupported(self, workload: Workload, degree: int) -> str | None:
         """Why it cannot run the workload."""
 
-    def prepare(
-        self, workload: Workload, mask: Mask, *, degree: int, factor: Tensor
-    ) -> Attention:
+    def prepare(self, workload: Workload, mask: Mask, *, degree: int, factor: Tensor) -> Attention:
         """Plan what does not depend on values."""
 
     def cost(self, workload: Workload, degree: int) -> Cost:
@@ -75,6 +73,14 @@ class Polynomial(PolynomialFamily):
         reason = None if kernel is None else kernel.unsupported(workload, self.degree)
         inner = workload.scale if self.inner_scale else 1.0
         return reason or overflow(workload, self.degree, inner)
+
+    def expected_kernels(self, workload: Workload) -> tuple[str, ...]:
+        """The Triton kernels by their name; what the other kernels call is torch's."""
+        if self.kernel != "triton":
+            return ()
+        from variants.polynomial import triton
+
+        return triton.expected_kernels(workload)
 
     def cost(self, workload: Workload) -> Cost:
         """The products that the kernel executes, and how it claims to grow with the length."""
