@@ -50,27 +50,27 @@ class Plan:
 
     @classmethod
     def of(cls, mask: Mask, chunk: int) -> Plan:
-        """Cut a mask into chunks of so many rows and keys; a full one is a single chunk."""
+        """Cut a mask into chunks of so many rows and keys; one that hides nothing is one chunk.
+
+        Of few rows or few keys, scores are less work than states, and more exact.
+        """
         hidden = None
         if mask.lengths is not None:
-            hidden = torch.arange(mask.kv_len, device=mask.device) >= mask.lengths[:, None]
-            hidden = hidden[:, None, :, None]
+            beyond = torch.arange(mask.kv_len, device=mask.device) >= mask.lengths[:, None]
+            hidden = beyond[:, None, :, None]
         mask = _unpadded(mask)
-        whole = mask.is_full
+        whole, short = mask.is_full, min(mask.q_len, mask.kv_len) <= chunk
         q_chunk = mask.q_len if whole else min(chunk, mask.q_len)
         kv_chunk = mask.kv_len if whole else min(chunk, mask.kv_len)
-        blocks = mask.kv_blocks(q_chunk, kv_chunk)
-        runs = [[b.start // kv_chunk for b in row if b.full] for row in blocks]
-        parts = [
-            (at, b.start // kv_chunk) for at, row in enumerate(blocks) for b in row if not b.full
-        ]
-        return cls(
-            q_chunk,
-            kv_chunk,
-            tuple((run[0], run[-1] + 1) if run else (0, 0) for run in runs),
-            _tiles(mask, parts, q_chunk, kv_chunk) if parts else None,
-            hidden,
-        )
+        runs: list[tuple[int, int]] = []
+        parts: list[tuple[int, int]] = []
+        for at, row in enumerate(mask.kv_blocks(q_chunk, kv_chunk)):
+            summed = [b.start // kv_chunk for b in row if b.full and not (whole and short)]
+            runs.append((summed[0], summed[-1] + 1) if summed else (0, 0))
+            chunks = [b.start // kv_chunk for b in row]
+            parts += [(at, number) for number in chunks if number not in summed]
+        tiles = _tiles(mask, parts, q_chunk, kv_chunk) if parts else None
+        return cls(q_chunk, kv_chunk, tuple(runs), tiles, hidden)
 
     @property
     def summed(self) -> int:
