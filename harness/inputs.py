@@ -12,24 +12,41 @@ def make_inputs(workload: Workload, draw: int = 0) -> tuple[Tensor, Tensor, Tens
     """q (B, H, Lq, D), k (B, Hkv, Lkv, D), v (B, Hkv, Lkv, Dv), normal, on the workload's device.
 
     q and k are scaled so that the scores have standard deviation `logit_std`: with uniform or
-    tiny inputs softmax attention is the mean of v, and a gate lets that pass. `draw` numbers
+    tiny inputs softmax attention is the mean of v, and a gate lets that pass. Under
+    `low_rank(r, s)` they lie in r of the D dimensions, so that scores have rank r. `draw` numbers
     independent draws of the same workload; the same workload and draw give the same values.
     """
     generator = torch.Generator().manual_seed(workload.seed * 1_000_003 + draw)
-    spread = (workload.logit_std / (workload.head_dim**0.5 * workload.scale)) ** 0.5
-    b, h, hkv = workload.batch, workload.heads, workload.kv_heads
-    shapes = (
-        ((b, h, workload.q_len, workload.head_dim), spread),
-        ((b, hkv, workload.kv_len, workload.head_dim), spread),
-        ((b, hkv, workload.kv_len, workload.v_head_dim), 1.0),
-    )
-    q, k, v = (
-        (torch.randn(shape, generator=generator) * factor).to(
-            dtype=workload.torch_dtype, device=workload.device
-        )
-        for shape, factor in shapes
-    )
+    b, h, hkv, rank = workload.batch, workload.heads, workload.kv_heads, workload.logit_rank
+    spread = (workload.logit_std / (rank**0.5 * workload.scale)) ** 0.5
+    q = torch.randn((b, h, workload.q_len, rank), generator=generator) * spread
+    k = torch.randn((b, hkv, workload.kv_len, rank), generator=generator) * spread
+    v = torch.randn((b, hkv, workload.kv_len, workload.v_head_dim), generator=generator)
+    if rank < workload.head_dim:
+        basis = _subspaces(workload)
+        q = _embedded(q, basis.repeat_interleave(h // hkv, 0))
+        k = _embedded(k, basis)
+    q, k, v = (t.to(dtype=workload.torch_dtype, device=workload.device) for t in (q, k, v))
     return q, k, v
+
+
+def _subspaces(workload: Workload) -> Tensor:
+    """(Hkv, r, D) orthonormal rows: the subspace of each head of keys and of its queries.
+
+    The same in every draw: values of two draws that are mixed still lie in one subspace.
+    """
+    generator = torch.Generator().manual_seed(workload.seed * 1_000_003 + 271_828)
+    shape = (workload.kv_heads, workload.head_dim, workload.logit_rank)
+    columns: Tensor = torch.linalg.qr(
+        torch.randn(shape, generator=generator, dtype=torch.float64)
+    ).Q
+    return columns.mT
+
+
+def _embedded(coordinates: Tensor, basis: Tensor) -> Tensor:
+    """Coordinates (B, H, L, r) in the space that the rows of basis (H, r, D) span."""
+    # In float64 and rounded, since how a product is summed may differ from process to process.
+    return (coordinates.double() @ basis).float()
 
 
 def make_output_gradient(workload: Workload, rows: Tensor, draw: int = 0) -> Tensor:

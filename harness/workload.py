@@ -5,20 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
+from harness.distribution import InputSpec
 from harness.errors import WorkloadError
 from harness.mask import Mask, MaskSpec
 
 Pass = Literal["forward", "backward", "forward+backward", "decode"]
 Dtype = Literal["float32", "bfloat16", "float16", "float64"]
 Size = StrictInt
-_INPUTS = re.compile(r"normal\((?P<std>[0-9.]+)\)")
+_USUAL_INPUTS = "normal(2)"
 
 
 def usable_cpus() -> int:
@@ -33,7 +33,8 @@ class Workload(BaseModel):
 
     Left out, kv_heads = heads, kv_len = q_len, v_head_dim = head_dim, scale = head_dim**-0.5,
     threads = all usable CPUs; under decode q_len = 1. `inputs: normal(s)` draws q and k so that
-    the scores have standard deviation s. Raises pydantic.ValidationError with one line a field.
+    the scores have standard deviation s, `low_rank(r, s)` draws them in r dimensions of head_dim.
+    Raises pydantic.ValidationError with one line a field.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -58,7 +59,7 @@ class Workload(BaseModel):
     threads: Size = Field(ge=1)
     compile: StrictBool = False
     scale: float = Field(gt=0)
-    inputs: str = "normal(2)"
+    inputs: str = _USUAL_INPUTS
     seed: StrictInt = Field(0, ge=0)
 
     @model_validator(mode="before")
@@ -71,6 +72,8 @@ class Workload(BaseModel):
             filled.setdefault("q_len", 1)
         if "mask" in filled:
             filled["mask"] = str(MaskSpec.parse(str(filled["mask"])))
+        if "inputs" in filled:
+            filled["inputs"] = str(InputSpec.parse(str(filled["inputs"])))
         filled.setdefault("threads", usable_cpus())
         if "channels" in filled:
             filled.setdefault(
@@ -137,10 +140,10 @@ class Workload(BaseModel):
                 f"packed({packed}) needs q_len = kv_len >= {packed}: q_len={self.q_len}, "
                 f"kv_len={self.kv_len}; make both lengths equal and at least {packed}"
             )
-        if not _INPUTS.fullmatch(self.inputs) or self.logit_std <= 0:
+        if self.logit_rank > self.head_dim:
             raise WorkloadError(
-                f"inputs: cannot read {self.inputs!r}; write normal(s) with the standard "
-                "deviation of the scores, as in normal(2)"
+                f"inputs: a rank is at most head_dim: {self.inputs}, head_dim={self.head_dim}; "
+                f"write {InputSpec(self.logit_std, self.head_dim)} or a smaller rank"
             )
         return self
 
@@ -165,11 +168,12 @@ class Workload(BaseModel):
     @property
     def logit_std(self) -> float:
         """Standard deviation of the scores that the inputs are drawn for."""
-        match = _INPUTS.fullmatch(self.inputs)
-        try:
-            return float(match["std"]) if match else 0.0
-        except ValueError:
-            return 0.0
+        return InputSpec.parse(self.inputs).logit_std
+
+    @property
+    def logit_rank(self) -> int:
+        """Dimensions that q and k span: head_dim, unless they are drawn in fewer."""
+        return InputSpec.parse(self.inputs).rank or self.head_dim
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -271,6 +275,7 @@ class Workload(BaseModel):
         text += f" footprint {self.footprint}" if self.footprint is not None else ""
         text += f" {self.mask} {self.dtype} {self.device}"
         text += f" bias={self.bias}" if self.bias != "none" else ""
+        text += f" {self.inputs}" if self.inputs != _USUAL_INPUTS else ""
         text += f" threads={self.threads}" if self.threads != usable_cpus() else ""
         return text + (" compiled" if self.compile else "")
 

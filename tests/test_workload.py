@@ -60,12 +60,10 @@ def test_mask_has_one_spelling() -> None:
         ),
         ({"mask": "packed(9)", "q_len": 8}, "packed(9) needs q_len = kv_len >= 9: q_len=8"),
         (
-            {"inputs": "uniform"},
-            "inputs: cannot read 'uniform'; write normal(s) with the standard deviation of the "
-            "scores, as in normal(2)",
+            {"inputs": "low_rank(65, 2.5)", "head_dim": 64},
+            "inputs: a rank is at most head_dim: low_rank(65, 2.5), head_dim=64; "
+            "write low_rank(64, 2.5) or a smaller rank",
         ),
-        ({"inputs": "normal(0)"}, "inputs: cannot read 'normal(0)'"),
-        ({"inputs": "normal(1.2.3)"}, "inputs: cannot read 'normal(1.2.3)'"),
         ({"mask": "casual"}, "mask: cannot read 'casual' in 'casual'; write none, causal"),
     ],
 )
@@ -73,6 +71,43 @@ def test_errors_across_fields(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError) as error:
         workload(**fields)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("uniform", "", "2", "normal", "normal(0)", "normal(-1)", "normal(1.2.3)"),
+        *("normal(inf)", "normal(nan)", "normal(2, 3)", "low_rank(4)", "low_rank(0, 2)"),
+        *("low_rank(1.5, 2)", "low_rank(4, 0)", "low_rank(4, 2, 1)", "low_rank(4, 2) ()"),
+    ],
+)
+def test_inputs_that_cannot_be_read_say_what_to_write(text: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        workload(inputs=text)
+    assert (
+        f"inputs: cannot read {text!r}; write normal(s) with the standard deviation of the scores, "
+        "as in normal(2), or low_rank(r, s) with the rank of q and k before it, as in "
+        "low_rank(8, 2)"
+    ) in str(error.value)
+    assert "quotes" not in str(error.value)
+
+
+def test_inputs_torn_at_their_comma_are_told_to_be_quoted() -> None:
+    with pytest.raises(ValidationError, match=r'in quotes, as in \["low_rank\(8, 2\)"\]'):
+        workload(inputs="low_rank(8")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("normal(2.0)", "normal(2)"),
+        ("low_rank( 8,0.10 )", "low_rank(8, 0.1)"),
+        ("low_rank(64, 1e-05)", "low_rank(64, 1e-05)"),
+    ],
+)
+def test_inputs_have_one_spelling(written: str, read: str) -> None:
+    assert workload(inputs=written).inputs == read
+    assert workload(inputs=read).inputs == read
 
 
 @pytest.mark.parametrize(
@@ -147,6 +182,44 @@ def test_inputs_are_seeded_and_spread_the_scores() -> None:
     assert not torch.equal(make_inputs(case.model_copy(update={"seed": 1}))[0], q)
 
 
+def test_low_rank_inputs_lie_in_one_subspace_of_each_key_head() -> None:
+    case = workload(batch=2, heads=4, kv_heads=2, q_len=256, head_dim=32, inputs="low_rank(4, 3)")
+    q, k, v = make_inputs(case)
+    assert (q.shape, k.shape, v.shape) == ((2, 4, 256, 32), (2, 2, 256, 32), (2, 2, 256, 32))
+    scores = q @ k.repeat_interleave(2, 1).mT * case.scale
+    assert float(scores.std()) == pytest.approx(3, rel=0.1)
+    for head in range(2):
+        queries, keys = q[:, 2 * head : 2 * head + 2].flatten(0, 2), k[:, head].flatten(0, 1)
+        together = torch.cat([queries, keys])
+        assert int(torch.linalg.matrix_rank(together, rtol=1e-5)) == 4
+        assert int(torch.linalg.matrix_rank(v[:, head].flatten(0, 1))) == 32
+    apart = torch.cat([k[:, 0].flatten(0, 1), k[:, 1].flatten(0, 1)])
+    assert int(torch.linalg.matrix_rank(apart, rtol=1e-5)) == 8
+
+
+def test_low_rank_draws_differ_but_share_their_subspace() -> None:
+    case = workload(heads=2, q_len=64, head_dim=16, inputs="low_rank(3, 2)")
+    first, second = make_inputs(case)[1][0, 0], make_inputs(case, draw=1)[1][0, 0]
+    assert not torch.equal(first, second)
+    assert int(torch.linalg.matrix_rank(torch.cat([first, second]), rtol=1e-5)) == 3
+    assert all(map(torch.equal, make_inputs(case), make_inputs(case)))
+    other = make_inputs(case.model_copy(update={"seed": 1}))[1][0, 0]
+    assert int(torch.linalg.matrix_rank(torch.cat([first, other]), rtol=1e-5)) == 6
+
+
+def test_low_rank_inputs_are_the_same_on_any_number_of_threads() -> None:
+    case = workload(heads=2, q_len=1000, head_dim=64, inputs="low_rank(7, 2)")
+    before = torch.get_num_threads()
+    try:
+        drawn = []
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            drawn.append(make_inputs(case))
+    finally:
+        torch.set_num_threads(before)
+    assert all(map(torch.equal, *drawn))
+
+
 def test_output_gradient_is_zero_at_rows_that_are_not_judged() -> None:
     case = workload(batch=3, q_len=40, mask="padding(0.5)")
     rows = torch.tensor([0, 7, 39])
@@ -165,11 +238,12 @@ def test_text_leaves_out_what_is_usual() -> None:
         kv_len=9,
         v_head_dim=3,
         bias="alibi",
+        inputs="low_rank(8, 1)",
         threads=usable_cpus() + 1,
         compile=True,
     )
     assert str(found) == (
-        f"forward B1 H4/2 L16 kv9 D64 Dv3 none float32 cpu bias=alibi "
+        f"forward B1 H4/2 L16 kv9 D64 Dv3 none float32 cpu bias=alibi low_rank(8, 1) "
         f"threads={usable_cpus() + 1} compiled"
     )
 

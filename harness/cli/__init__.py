@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 
 from harness.cli.group import LazyGroup
+from harness.cli.pipe import unread
 from harness.errors import AttnbenchError
 
 COMMANDS = {
@@ -34,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; leaves with 0, 2 for a user's error, 3 when interrupted."""
     try:
         code = cli.main(args=arguments, prog_name="attnbench", standalone_mode=False)
-        sys.stdout.flush()
+        with unread():
+            sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         code = 2
@@ -44,10 +46,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("attnbench: interrupted", err=True)
         code = 3
-    except BrokenPipeError:  # click tells not which: both are flushed once more at the end
-        from harness.cli.console import drop
-
-        drop(sys.stdout)
-        drop(sys.stderr)
-        code = 0
     sys.exit(code if isinstance(code, int) else 0)

@@ -1,11 +1,10 @@
-"""Where commands print: a reader that leaves early, as `head` does, is no error."""
+"""Where commands print with rich: a reader that leaves early is no error."""
 
 from __future__ import annotations
 
-import os
-from typing import IO
-
 import rich.console
+
+from harness.cli.pipe import drop
 
 
 class Console(rich.console.Console):
@@ -24,10 +23,3 @@ class LastingConsole(rich.console.Console):
         """Say no more."""
         self.quiet = True
         drop(self.file)
-
-
-def drop(stream: IO[str]) -> None:
-    """Let what is still written to a stream go nowhere: Python flushes it when it ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from harness.cli.pipe import unread
 from harness.errors import suggest
 
 
@@ -32,6 +33,16 @@ class LazyGroup(click.Group):
         command = getattr(module, f"{cmd_name}_command")
         assert isinstance(command, click.Command)
         return command
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """As click does, which prints --help here."""
+        with unread():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click does."""
+        with unread():
+            return super().invoke(ctx)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

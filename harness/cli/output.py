@@ -45,12 +45,17 @@ def report_command(runs: tuple[Path, ...], out: Path | None, as_json: bool) -> N
     show_default=True,
 )
 @click.option("--out", metavar="FILE", help="Standard output when left out.")
-def export_command(runs: tuple[Path, ...], form: Format, out: str | None) -> None:
+@click.option("--claims", is_flag=True, help="What became of the claims instead, one row each.")
+def export_command(runs: tuple[Path, ...], form: Format, out: str | None, claims: bool) -> None:
     """Write the records of RUNS, one row a case."""
-    from harness.records import load
+    from harness.records import load, named_runs
+    from harness.report.claims import table
     from harness.report.export import export
 
-    write_output(export(load(runs), form), out)
+    frame = load(runs)
+    if claims:
+        frame = table(frame, {name: told for name, (_, told) in named_runs(runs).items()})
+    write_output(export(frame, form), out)
 
 
 @click.command("schema")

@@ -115,20 +115,24 @@ def _execute(
 
 
 def _conclude(folder: Path, as_json: bool) -> None:
-    from harness.records import load
+    from harness.records import load, read_manifest
     from harness.report import write_report
     from harness.report.alarms import alarms
+    from harness.report.claims import sheets
     from harness.report.tables import failures, matrix, outcomes
 
     frame = load(folder)
+    manifest = read_manifest(folder)
+    claims = sheets(frame, {manifest["run"]: manifest})
     page = write_report([folder])
     counts = {str(status): int(count) for status, count in frame["status"].value_counts().items()}
     if as_json:
-        print_json({"run": str(folder), "page": str(page), "outcomes": counts})
+        told = {"run": str(folder), "page": str(page), "outcomes": counts}
+        print_json(told if not claims else {**told, "claims": claims[0].counts})
         return
     from harness.cli.tables import print_report
 
-    print_report(matrix(frame), outcomes(frame), failures(frame), alarms(frame))
+    print_report(matrix(frame), outcomes(frame), failures(frame), alarms(frame), claims)
     click.echo(f"page: {page}")
 
 

@@ -118,6 +118,7 @@ def _suite(name: str) -> dict[str, Any]:
         "baseline": str(suite.baseline),
         "measure": suite.as_dict()["measure"],
         "workloads": [str(workload) for workload in suite.workloads()],
+        "claims": [f"{claim.claim} ({claim.source})" for claim in suite.claims],
     }
 
 
@@ -150,12 +151,15 @@ def _print_suite(content: dict[str, Any]) -> None:
     click.echo("measure: " + ", ".join(f"{k}={v}" for k, v in content["measure"].items()))
     for line in content["workloads"]:
         click.echo(f"  {line}")
+    for line in content["claims"]:
+        click.echo(f"claim: {line}")
 
 
 def _print_run(content: dict[str, Any]) -> None:
     from harness.cli.tables import print_report
     from harness.records import load
     from harness.report.alarms import alarms
+    from harness.report.claims import sheets
     from harness.report.tables import failures, matrix, outcomes
 
     manifest = content["manifest"]
@@ -164,4 +168,5 @@ def _print_run(content: dict[str, Any]) -> None:
     )
     click.echo(f"started {manifest['started_utc']}, ended {manifest.get('ended_utc', 'not yet')}")
     frame = load(content["folder"])
-    print_report(matrix(frame), outcomes(frame), failures(frame), alarms(frame))
+    claims = sheets(frame, {manifest["run"]: manifest})
+    print_report(matrix(frame), outcomes(frame), failures(frame), alarms(frame), claims)

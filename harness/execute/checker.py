@@ -15,7 +15,7 @@ from harness.measure.calls import Buffers, Produced, make_buffers
 from harness.measure.latency import Entrant
 from harness.measure.norms import gradient_error
 from harness.measure.numerics import row_fault, row_limit, shape_fault
-from harness.measure.truth import Asked, OwnError, run_definition
+from harness.measure.truth import Asked, OwnError, in_own_dtype, run_definition
 from harness.variant import AttentionOp, definition_key
 from harness.workload import Workload
 
@@ -173,7 +173,7 @@ class Checker:
         sizes = asked.gradient_sizes(output)
         if not whole and draw not in self._pool.apart:
             return _Expected(rows, judged, output, gradients[:1], sizes[:1])
-        _, own = run_definition(op.definition, asked, workload.torch_dtype)
+        _, own = in_own_dtype(op.definition, asked, (output, gradients))
         error = gradient_error(own, gradients, sizes)
         own_gradient = error if error < float("inf") else 0.0
         return _Expected(rows, judged, output, gradients, sizes, own_gradient)

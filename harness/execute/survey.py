@@ -26,7 +26,10 @@ def _surveyed(case: dict[str, Any]) -> dict[str, Any]:
     workload = Workload.model_validate(case["workload"])
     try:
         chosen = build(case["variant"])
-        found: dict[str, Any] = {"family": family_of(chosen)}
+        found: dict[str, Any] = {
+            "family": family_of(chosen),
+            "approximates": chosen.approximates,
+        }
         status, reason = _hindrance(chosen, workload)
     except Exception as error:  # a variant's own code runs here
         status, reason = status_of(error), f"unsupported() raised {reason_of(error)}"

@@ -25,6 +25,8 @@ class Numerics:
     """Errors of one case with the bounds they were held to; `wrong` says where it breaks them.
 
     Errors are absent where there is nothing to measure: another shape, or no gradients.
+    output_rms: root mean square of the elements of the judged rows. v is drawn with variance 1, so
+    that in expectation it is the Frobenius norm of the matrix of weights over sqrt(Lq).
     """
 
     error: float | None = None
@@ -32,6 +34,7 @@ class Numerics:
     gradient_error: float | None = None
     gradient_error_bound: float | None = None
     deviation: float | None = None
+    output_rms: float | None = None
     rows: int = 0
     wrong: str | None = None
 
@@ -64,6 +67,7 @@ def judge(produced: Produced, truth: Truth, workload: Workload) -> Numerics:
         gradient_error=gradients[0],
         gradient_error_bound=gradients[1],
         deviation=relative_error(found, truth.softmax, truth.judged),
+        output_rms=_rms(found, truth),
         rows=len(truth.rows),
         wrong=wrong or gradients[2],
     )
@@ -89,8 +93,17 @@ def row_fault(found: Tensor, expected: Tensor, judged: Tensor, limit: Tensor) ->
     return f"batch {b}, head {h}, judged row {r} is off by {off:.2g}, allowed {allowed:.2g}"
 
 
+def _rms(found: Tensor, truth: Truth) -> float:
+    elements = _judged_rows(truth) * found.shape[-1]
+    return over_rows(row_norms(found), truth.judged) / max(elements, 1) ** 0.5
+
+
+def _judged_rows(truth: Truth) -> int:
+    return int(truth.judged.expand(*truth.output.shape[:3], 1).sum())
+
+
 def _bound(truth: Truth, workload: Workload) -> float:
-    rows = int(truth.judged.expand(*truth.output.shape[:3], 1).sum())
+    rows = _judged_rows(truth)
     norm = over_rows(row_norms(truth.output), truth.judged)
     scale = over_rows(row_scales(truth.output, truth.own.mean_v), truth.judged)
     eps, accumulator = _epsilons(workload)

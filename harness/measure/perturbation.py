@@ -238,7 +238,7 @@ class Perturbations:
         heads = torch.arange(w.kv_heads) * each + plan.turn % each
         at = (torch.arange(w.batch)[:, None], heads[None], self._rows[plan.anchors])
         q = self._q[tuple(index.to(self._q.device) for index in at)].float().cpu()
-        usual = w.head_dim**0.5 * w.logit_std / w.scale
+        usual = w.logit_rank**0.5 * w.logit_std / w.scale
         length = q.square().sum(-1, keepdim=True).clamp(min=usual)
         return q * (4 * w.logit_std / w.scale / length)
 

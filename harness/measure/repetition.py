@@ -19,7 +19,7 @@ LOUDER = 2.0
 """Values that replace others are this much larger: what leaks is seen, and nothing overflows."""
 
 UNMEASURED = 256 * torch.finfo(torch.float64).eps
-"""Taken for a definition's own error in float64, where it is the truth and seems to have none."""
+"""The least that a definition is taken to err by itself: in float64 it is the truth."""
 
 
 class RandomStates:

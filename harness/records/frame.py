@@ -18,12 +18,12 @@ from harness.records.store import read_manifest, read_records
 Row = dict[str, Any]
 
 COLUMNS = """
-    run machine suite case_id block_id variant variant_name family level pass batch heads
-    kv_heads q_len kv_len head_dim v_head_dim mask bias dtype device threads compile inputs
+    run machine suite case_id block_id variant variant_name family approximates level pass batch
+    heads kv_heads q_len kv_len head_dim v_head_dim mask bias dtype device threads compile inputs
     seed scale status reason latency_s latency_low_s latency_high_s ratio ratio_low
     ratio_high verdict rounds_needed is_baseline rounds launches peak_bytes output_bytes
     rss_peak_bytes memory_ratio memory_verdict error error_bound gradient_error gradient_error_bound
-    checked_against deviation first_call_s prepare_s flops flops_per_s kernels
+    checked_against deviation output_rms first_call_s prepare_s flops flops_per_s kernels
     executed_flops compulsory_bytes bytes_per_s bound_by attainable_s attainable_fraction
     claimed_time_growth claimed_memory_growth mutants_killed mutants_survived vacuous
     semantics_held semantics_not_probed throttled_rounds energy_joules energy_resolution_joules
@@ -141,6 +141,7 @@ def _row(record: CaseRecord, baseline: CaseRecord | None, rules: Row) -> Row:
         "variant": record.variant.text,
         "variant_name": record.variant.name,
         "family": record.variant.family,
+        "approximates": record.variant.approximates or None,
         **record.workload,
         "status": record.status,
         "reason": record.reason,

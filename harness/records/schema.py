@@ -10,7 +10,8 @@ from harness.roofline import Ceilings
 
 # 1: the first one.
 # 2: gate, semantics, cost, energy of a case; ceilings and throttled rounds of a launch; an
-#    impossible case keeps its launches. All optional, so that 1 still loads.
+#    impossible case keeps its launches; what a variant approximates. All optional, so that 1
+#    still loads.
 SCHEMA = 2
 READABLE = (1, 2)
 
@@ -54,6 +55,7 @@ class NumericsResult(_Part):
     gradient_error: float | None = None
     gradient_error_bound: float | None = None
     deviation: float | None = None
+    output_rms: float | None = None
     rows: int
     wrong: str | None = None
     checked_against: Literal["definition", "itself"]
@@ -138,12 +140,16 @@ class Failure(_Part):
 
 
 class Variant(_Part):
-    """The variant of a case, as it is shown and as it is built."""
+    """The variant of a case, as it is shown and as it is built.
+
+    approximates: the mechanism that it stands in for, empty for one of its own.
+    """
 
     name: str
     params: dict[str, Any] = Field(default_factory=dict)
     text: str
     family: str
+    approximates: str = ""
 
 
 class CaseRecord(_Part):

@@ -77,6 +77,13 @@ def error_axis(axis: Axis, low: float, high: float, zero: float | None) -> None:
     )
 
 
+def deviation_axis(axes: Axes, low: float, high: float, strip: float) -> None:
+    """A vertical log axis of deviations; this share of its height is left free below them."""
+    _decimal_axis(axes.yaxis, low, high, lambda value: f"{value:g}")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low / (high / low) ** (strip / (1 - strip)), high)
+
+
 def powers_of_two(low: float, high: float) -> list[float]:
     """At most MOST_TICKS powers of two from low to high."""
     return [2.0**power for power in _stepped(math.log2(low), math.log2(high))]

@@ -1,4 +1,4 @@
-"""The five charts: what each draws into one panel."""
+"""Charts of a quantity against the length: what each draws into one panel."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ from typing import Any, ClassVar, final
 
 from matplotlib.axes import Axes
 
-from harness.analysis.groups import Group, Row, in_order
+from harness.analysis.groups import Group, Row
 from harness.report import axes as scales
 from harness.report.style import INK, Look
 
 Looks = Mapping[str, Look]
-Point = tuple[float, float]
 # Seven bands that overlap must still show the lines below them.
 BAND = 0.12
 # Between the outermost speed-up and the frame.
 ROOM = 1.2
 # How far beyond the outermost point an interval may widen an axis.
 MOST_BEYOND = 3.0
-_FRONTS = ("-", (0, (5, 2)), (0, (1, 1.5)))
 
 
 class Chart(ABC):
@@ -34,6 +32,20 @@ class Chart(ABC):
     compares: ClassVar[bool] = False
     # Panels that show the same range are compared at a glance.
     shares_y: ClassVar[bool] = True
+    # True when the points of a variant are joined by a line.
+    joined: ClassVar[bool] = True
+
+    def panels(self, groups: Sequence[Group]) -> list[Group]:
+        """What is drawn, one panel each, with the rows that a panel may show."""
+        return [group for group in groups if self.rows(group)]
+
+    def why_missing(self, groups: Sequence[Group]) -> str | None:
+        """Why there is no such figure; None where nobody would look for one."""
+        if not any(row["status"] == "ok" for group in groups for row in group.rows):
+            return "no case came out ok"
+        if self.compares:
+            return "nothing was compared with a baseline"
+        return f"{self.quantity} was not measured"
 
     def rows(self, group: Group) -> list[Row]:
         """The rows of a group that can be drawn: ok, and measured."""
@@ -76,7 +88,7 @@ class AgainstLength(Chart):
     def line(self, axes: Axes, rows: Sequence[Row], axis: str, look: Look) -> None:
         """The line of one variant."""
         lengths = [row[axis] for row in rows]
-        axes.plot(lengths, [self.of(row) for row in rows], **_line(look), **_marker(look))
+        axes.plot(lengths, [self.of(row) for row in rows], **_line(look), **marker(look))
         bounds = [self.bounds(row) for row in rows]
         # A point without an interval breaks the band: drawn on, the band would pinch to nothing
         # there, as if the value were known exactly.
@@ -169,10 +181,8 @@ class Speedup(AgainstLength):
         """The line; markers are hollow where no difference was shown."""
         super().line(axes, rows, axis, look)
         open_ = [row for row in rows if row.get("verdict") not in ("faster", "slower")]
-        style = {**_marker(look), "markerfacecolor": "white", "markeredgewidth": 1.2}
-        style["markeredgecolor"] = look.colour
         lengths = [row[axis] for row in open_]
-        axes.plot(lengths, [self.of(row) for row in open_], linestyle="none", **style)
+        axes.plot(lengths, [self.of(row) for row in open_], linestyle="none", **hollow(look))
 
     def scale(self, axes: Axes, group: Group, everything: Sequence[Row]) -> None:
         """Tokens by factors."""
@@ -206,86 +216,12 @@ class Limit(AgainstLength):
         scales.share_axis(axes.yaxis, *self.span(everything))
 
 
-@final
-class ErrorLatency(Chart):
-    """Error against latency at one length, with a Pareto front for each family.
-
-    Errors are against each family's own definition: across families no front means anything.
-    """
-
-    kind = "error"
-    title = "Error against latency"
-    quantity = "error"
-    columns = ("latency_s",)
-    shares_y = False
-
-    def rows(self, group: Group) -> list[Row]:
-        """The rows of the longest of those lengths that most variants completed."""
-        usable = [row for row in super().rows(group) if row.get("error") is not None]
-        counts = {row[group.axis]: 0 for row in usable}
-        for row in usable:
-            counts[row[group.axis]] += 1
-        chosen = max(counts, key=lambda length: (counts[length], length), default=None)
-        return [row for row in usable if row[group.axis] == chosen]
-
-    def panel_title(self, group: Group, varying: str) -> str:
-        """The group and the length shown."""
-        rows = self.rows(group)
-        at = f"{group.axis} {rows[0][group.axis]}" if rows else ""
-        return ", ".join(filter(None, (varying, at)))
-
-    def draw(self, axes: Axes, group: Group, looks: Looks) -> None:
-        """A marker a variant, and by family the front of those that none beats in both."""
-        rows = self.rows(group)
-        floor = zero_place(rows)
-        points = {row["variant"]: (row["latency_s"], row["error"] or floor) for row in rows}
-        for at, family in enumerate(in_order(row.get("family") for row in rows)):
-            mine = [points[row["variant"]] for row in rows if row.get("family") == family]
-            style: dict[str, Any] = {
-                "linestyle": _FRONTS[at % len(_FRONTS)],
-                "drawstyle": "steps-post",
-            }
-            axes.plot(*zip(*pareto_front(mine), strict=True), color=INK, linewidth=1, **style)
-        for row in rows:
-            look = looks[row["variant"]]
-            latency, error = points[row["variant"]]
-            low, high = (float(row.get(f"latency_{end}_s") or latency) for end in ("low", "high"))
-            axes.hlines(error, low, high, color=look.colour, linewidth=1.5)
-            axes.plot([latency], [error], linestyle="none", **_marker(look, 8.0))
-
-    def scale(self, axes: Axes, group: Group, everything: Sequence[Row]) -> None:
-        """Seconds by errors, each panel by its own."""
-        rows = self.rows(group)
-        latencies = [row["latency_s"] for row in rows]
-        above = [row["error"] for row in rows if row["error"] > 0] or [1e-16]
-        zero = zero_place(rows) if any(row["error"] == 0 for row in rows) else None
-        scales.seconds_axis(axes.xaxis, min(latencies), max(latencies))
-        scales.error_axis(axes.yaxis, min(above), max(above), zero)
-        axes.set_xlabel("latency", color=INK)
-
-
-def zero_place(rows: Sequence[Row]) -> float:
-    """Where an error of exactly 0 is drawn on a log axis: a decade below the smallest other."""
-    return min((row["error"] for row in rows if row["error"] > 0), default=1e-15) / 10
-
-
-def pareto_front(points: Sequence[Point]) -> list[Point]:
-    """The points that no other beats in one coordinate and equals in the other, by the first.
-
-    Smaller is better in both.
-    """
-    front: list[Point] = []
-    for point in sorted(set(points)):
-        if not front or point[1] < front[-1][1]:
-            front.append(point)
-    return front
-
-
 def _line(look: Look) -> dict[str, Any]:
     return {"color": look.colour, "linestyle": look.dash, "linewidth": 1.6}
 
 
-def _marker(look: Look, size: float = 6.0) -> dict[str, Any]:
+def marker(look: Look, size: float = 6.0) -> dict[str, Any]:
+    """How a point of a variant is drawn."""
     return {
         "marker": look.marker,
         "markersize": size,
@@ -295,4 +231,7 @@ def _marker(look: Look, size: float = 6.0) -> dict[str, Any]:
     }
 
 
-CHARTS: tuple[Chart, ...] = (Latency(), Speedup(), Memory(), Limit(), ErrorLatency())
+def hollow(look: Look, size: float = 6.0) -> dict[str, Any]:
+    """How a point is drawn that says less than the others."""
+    empty = {"markerfacecolor": "white", "markeredgecolor": look.colour, "markeredgewidth": 1.2}
+    return {**marker(look, size), **empty}

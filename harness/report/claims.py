@@ -66,16 +66,15 @@ class Sheet:
     lines: tuple[Line, ...]
 
     @property
+    def counts(self) -> dict[str, int]:
+        """How many ended how, in the fixed order, those with none left out."""
+        found = Counter(line.outcome for line in self.lines)
+        return {name: found[name] for name in OUTCOMES if found[name]}
+
+    @property
     def summary(self) -> str:
-        """`Of 5 claims 3 are reproduced, 1 is trend only, 1 is not testable here.`"""
-        counts = Counter(line.outcome for line in self.lines)
-        said = [
-            f"{counts[name]} {'is' if counts[name] == 1 else 'are'} {name}"
-            for name in OUTCOMES
-            if counts[name]
-        ]
-        noun = "claim" if len(self.lines) == 1 else "claims"
-        return f"Of {len(self.lines)} {noun}, {', '.join(said)}."
+        """`3 reproduced, 1 trend only, 1 not testable here`."""
+        return ", ".join(f"{count} {name}" for name, count in self.counts.items())
 
 
 def claims_of(manifest: Mapping[str, Any]) -> list[Claim]:
@@ -152,8 +151,7 @@ def _quantity(claim: Claim) -> str:
 
 def _expected(claim: Claim) -> str:
     if isinstance(claim.expected, float):
-        sign = "^" if claim.form == "growth" else ""
-        return f"{sign}{_number(claim, claim.expected)} \u00b1 {claim.tolerance:g}"
+        return f"{_number(claim, claim.expected)} \u00b1 {claim.tolerance:g}"
     return _range(claim, claim.allowed)
 
 
@@ -165,7 +163,8 @@ def _range(claim: Claim, ends: tuple[float | None, float | None]) -> str:
 
 
 def _number(claim: Claim, value: float) -> str:
-    return f"{value:g}x" if claim.form == "ratio" else f"{value:g}"
+    signs = {"ratio": f"{value:g}x", "growth": f"{claim.along}^{value:g}"}
+    return signs.get(claim.form, f"{value:g}")
 
 
 def _measured(claim: Claim, figure: Figure) -> str:

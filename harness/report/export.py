@@ -40,8 +40,8 @@ _TEX = {
 def export(frame: pd.DataFrame, format: Format) -> bytes:  # noqa: A002 - the option's name
     """The frame as a file of this format; an absent value is an empty cell, in JSON null.
 
-    COLUMNS come first, then the rest. Markdown and LaTeX round to 4 significant digits, the
-    others keep every one. Raises OptionError on an unknown format.
+    Of cases, COLUMNS come first, then the rest. Markdown and LaTeX round to 4 significant digits,
+    the others keep every one. Raises OptionError on an unknown format.
     """
     writers: dict[str, Callable[[pd.DataFrame], bytes]] = {
         "csv": _csv,
@@ -52,7 +52,7 @@ def export(frame: pd.DataFrame, format: Format) -> bytes:  # noqa: A002 - the op
     }
     if format not in writers:
         raise OptionError(f"unknown format {format!r}; {suggest(str(format), get_args(Format))}")
-    return writers[format](arranged(frame))
+    return writers[format](arranged(frame) if "case_id" in frame else frame)
 
 
 def arranged(frame: pd.DataFrame) -> pd.DataFrame:

@@ -18,10 +18,19 @@ from matplotlib.lines import Line2D
 
 from harness.analysis.groups import Group, grouped, in_order, rows_of, varying
 from harness.report import axes as scales
-from harness.report.charts import CHARTS, Chart, Looks
+from harness.report.charts import Chart, Latency, Limit, Looks, Memory, Speedup
 from harness.report.ranking import Comparisons, compared
 from harness.report.style import INK, looks
+from harness.report.tradeoffs import DeviationLatency, ErrorLatency
 
+CHARTS: tuple[Chart, ...] = (
+    Latency(),
+    Speedup(),
+    Memory(),
+    Limit(),
+    ErrorLatency(),
+    DeviationLatency(),
+)
 FORMATS = ("png", "svg", "pdf")
 # A figure with more panels than this is cut in two.
 MOST_PANELS = 9
@@ -76,12 +85,14 @@ def figures(frame: pd.DataFrame) -> tuple[list[Plot], list[Missing]]:
             about = f"{kind}, run {run}" if len(runs) > 1 else str(kind)
             stem = f"{chart.kind}-{_slug(kind)}"
             stem += f"-run{runs.index(run) + 1}" if len(runs) > 1 else ""
-            drawn = [group for group in members if chart.rows(group)]
-            if not drawn:
-                missing.append(Missing(f"{chart.title}, {about}", _why_missing(chart, members)))
+            drawn = chart.panels(members)
+            reason = None if drawn else chart.why_missing(members)
+            if reason is not None:
+                missing.append(Missing(f"{chart.title}, {about}", reason))
             plots += _pages(chart, about, stem, drawn, styles)
     if not groups:
-        missing = [Missing(chart.title, "the run holds no case") for chart in CHARTS]
+        usual = [chart for chart in CHARTS if chart.why_missing([]) is not None]
+        missing = [Missing(chart.title, "the run holds no case") for chart in usual]
     return plots, missing
 
 
@@ -171,7 +182,7 @@ def _draw_panels(
 def _handle(chart: Chart, name: str, styles: Looks) -> Line2D:
     look = styles[name]
     style: dict[str, Any] = {"color": look.colour, "marker": look.marker}
-    style["linestyle"] = "none" if chart.kind == "error" else look.dash
+    style["linestyle"] = look.dash if chart.joined else "none"
     return Line2D([], [], markeredgecolor="white", **style)
 
 
@@ -191,15 +202,6 @@ def _alt(chart: Chart, groups: Sequence[Group]) -> str:
     span = f"{lengths[0]} to {lengths[-1]}" if len(lengths) > 1 else str(lengths[0])
     panels = f" in {len(groups)} panels" if len(groups) > 1 else ""
     return f"{chart.title}{panels}, lengths {span}, for {', '.join(names)}. The tables hold it all."
-
-
-def _why_missing(chart: Chart, groups: Sequence[Group]) -> str:
-    rows = [row for group in groups for row in group.rows]
-    if not any(row["status"] == "ok" for row in rows):
-        return "no case came out ok"
-    if chart.compares:
-        return "nothing was compared with a baseline"
-    return f"{chart.quantity} was not measured"
 
 
 def _slug(text: str) -> str:

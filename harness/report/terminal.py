@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from harness.report.claims import Sheet
 from harness.report.tables import Cell, Failure, Table
 
 _COLOURS = {"faster": "green", "slower": "red"}
+_CLAIMS = {"reproduced": "green", "not reproduced": "red", "not testable here": "dim"}
 # More lengths than this do not fit side by side on 80 columns unless cells take two lines.
 _WIDE = 3
 
@@ -41,6 +43,28 @@ def draw_failures(found: Sequence[Failure]) -> RichTable:
         workloads = "; ".join(failure.workloads)
         texts = (failure.variant, failure.status, failure.reason, workloads)
         drawn.add_row(*(Text(text) for text in texts))
+    return drawn
+
+
+def draw_claims(sheet: Sheet) -> RichTable:
+    """What became of each claim of a run."""
+    drawn = RichTable(
+        title=Text(f"claims: {sheet.summary}"),
+        title_justify="left",
+        pad_edge=False,
+        show_lines=True,
+    )
+    for name in ("claim", "expected", "measured", "outcome"):
+        drawn.add_column(name, overflow="fold")
+    for line in sheet.lines:
+        expected = "\n".join(filter(None, [line.expected, line.trend and f"trend {line.trend}"]))
+        style = _CLAIMS.get(line.outcome, "")
+        drawn.add_row(
+            Text(f"{line.claim}\n({line.source})"),
+            Text(expected),
+            Text(line.measured),
+            Text(f"{line.mark} {line.said}", style=style),
+        )
     return drawn
 
 

@@ -10,6 +10,7 @@ import pydantic
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from harness.distribution import InputSpec
 from harness.errors import WorkloadError, suggest
 from harness.mask import MaskSpec
 from harness.suite.document import show
@@ -50,6 +51,8 @@ def complaint(model: type[BaseModel], name: str, value: Any) -> str | None:
             return _choice(name, value)
         if name == "mask" and isinstance(value, str):
             return _mask(value)
+        if name == "inputs" and isinstance(value, str):
+            return _inputs(value)
     field = fields_of(model)[name]
     if _valid(model, name, value):
         return None
@@ -88,6 +91,14 @@ def _mask(value: str) -> str | None:
         MaskSpec.parse(value)
     except WorkloadError as error:
         return f"unknown mask: {str(error).removeprefix('mask: ')}"
+    return None
+
+
+def _inputs(value: str) -> str | None:
+    try:
+        InputSpec.parse(value)
+    except WorkloadError as error:
+        return str(error).removeprefix("inputs: ")
     return None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.distribution import InputSpec
 from harness.errors import OptionError, VariantError, suggest
 from harness.mask import MaskSpec
 from harness.suite.document import show
@@ -126,7 +127,11 @@ def _value(text: str, field: str, op: str, raw: str) -> Any:
     problem = _variant_problem(op, value) if field == "variant" else _problem(field, op, value)
     if problem:
         raise OptionError(f'--where "{text}": {problem}')
-    return str(MaskSpec.parse(value)) if field == "mask" else value
+    spellings: dict[str, Callable[[str], object]] = {
+        "mask": MaskSpec.parse,
+        "inputs": InputSpec.parse,
+    }
+    return str(spellings[field](value)) if field in spellings else value
 
 
 def _problem(field: str, op: str, value: Any) -> str | None:

@@ -54,10 +54,16 @@ def test_sequences_of_a_batch_do_not_mix(op: AttentionOp, mask: str) -> None:
 
 
 def test_heads_do_not_mix(op: AttentionOp) -> None:
+    """A head may have a slope or a decay of its own, but sees its own inputs alone."""
     case = _gradient_case(op, "causal").model_copy(update={"pass_": "forward"})
-    order = torch.tensor([3, 1, 0, 2])
-    q, k, v = (tensor[:, order] for tensor in inputs_of(case))
-    _assert_close(run(op, case, (q, k, v)), (run(op, case)[0][:, order],))
+    inputs, other = inputs_of(case), inputs_of(case, draw=1)
+    (out,) = run(op, case)
+    for head in range(case.heads):
+        own = torch.arange(case.heads)[:, None, None] == head
+        mixed = tuple(torch.where(own, *pair) for pair in zip(inputs, other, strict=True))
+        (changed,) = run(op, case, mixed)
+        _assert_close((changed[:, head],), (out[:, head],))
+        assert not torch.equal(changed, out)
 
 
 @pytest.mark.parametrize("mask", ["none", "causal", "padding(0.6)", "packed(3)"])

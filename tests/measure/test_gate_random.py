@@ -26,6 +26,7 @@ from tests.conformance.contract import refusal, variants
 EXAMPLES = int(os.environ.get("ATTNBENCH_EXAMPLES", "50"))
 """Random workloads; a twentieth of them, at least 5, under the compiler."""
 DTYPES = ("float32", "bfloat16", "float16")
+INPUTS = ("normal(2)", "normal(2)", "normal(0.5)", "normal(5)", "low_rank(1, 2)")
 QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 
 
@@ -56,7 +57,7 @@ def workloads(draw: st.DrawFn, passes: tuple[str, ...], longest: int = 150) -> W
         "v_head_dim": draw(st.sampled_from([dim, dim, 5, 32])),
         "bias": draw(st.sampled_from(["none", "none", "alibi", "random"])),
         "dtype": draw(st.sampled_from(DTYPES)),
-        "inputs": draw(st.sampled_from(["normal(2)", "normal(2)", "normal(0.5)", "normal(5)"])),
+        "inputs": draw(st.sampled_from(INPUTS)),
         "mask": "+".join(arguments[term] for term in sorted(terms)) or "none",
         "seed": draw(st.integers(0, 1000)),
         "threads": 1,

@@ -91,3 +91,12 @@ def test_a_truth_reads_back_from_disk(tmp_path: Path) -> None:
     assert again.own == found.own
     assert torch.equal(again.output, found.output)
     assert all(map(torch.equal, again.gradients, found.gradients))
+
+
+def test_in_float64_a_definition_is_taken_to_err_as_in_float32() -> None:
+    """The truth itself has no error to allow for; another right kernel has one."""
+    single, double = (truth_for(small(dtype=dtype)).own for dtype in ("float32", "float64"))
+    share = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
+    for name in ("tensor", "row", "gradient"):
+        assert getattr(double, name) == pytest.approx(share * getattr(single, name), rel=0.3)
+    assert double.row > 0

@@ -10,9 +10,10 @@ from matplotlib.collections import LineCollection, PolyCollection
 
 from harness.report import figures
 from harness.report.axes import powers_of_two
-from harness.report.charts import BAND, pareto_front
+from harness.report.charts import BAND
 from harness.report.figures import Missing, Plot
 from harness.report.style import looks
+from harness.report.tradeoffs import pareto_front
 
 from .synthetic import BASELINE, FAST, frame_of, row, run_frame
 

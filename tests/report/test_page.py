@@ -200,8 +200,8 @@ def test_captions_say_what_hollow_points_and_errors_do_not_mean(written: Path) -
     text = written.read_text()
     assert "a point without a band or bar has no interval yet" in text
     assert "one for each family" in text
-    assert "Differences in error within a factor of 2 of the bound of float64 rounding" in text
-    assert "and in which every ratio has an interval" in text
+    assert "Errors that differ by less than a factor of 2 may differ by the order of sums" in text
+    assert "with an interval for every ratio" in text
 
 
 def test_captions_say_how_many_false_verdicts_to_expect(written: Path) -> None:

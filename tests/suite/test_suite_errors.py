@@ -83,7 +83,17 @@ MISTAKES = [
     ("[8, 16]", "", "workloads[0].q_len: must be a whole number of at least 1, found nothing; wr"),
     ("heads: [2, 4]", "compile: 1", "workloads[0].compile: must be true or false, found 1; write"),
     ("heads: [2, 4]", "scale: 0", "workloads[0].scale: must be a number above 0, found 0; write"),
-    ("heads: [2, 4]", "inputs: uniform", "s.yaml:8: workloads[0].inputs: inputs: cannot read 'un"),
+    ("heads: [2, 4]", "inputs: uniform", "s.yaml:8: workloads[0].inputs: cannot read 'unifor"),
+    (
+        "heads: [2, 4]",
+        "inputs: [normal(2), low_rank(2, 2)]",
+        "s.yaml:8: workloads[0].inputs[1]: cannot read 'low_rank(2'; write normal(s)",
+    ),
+    (
+        "heads: [2, 4]",
+        'inputs: ["low_rank(65, 2)"]',
+        "s.yaml:8: workloads[0].inputs: inputs: a rank is at most head_dim: low_rank(65, 2), he",
+    ),
     ("    q_len: [8, 16]\n", "", "s.yaml:7: workloads[0]: q_len is missing; write q_len: [256"),
     ("pass: forward", "pass: decode", "workloads[0].pass: decode needs the length of the cache"),
     (

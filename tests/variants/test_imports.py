@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-OPTIONAL = ("xformers", "triton", "flash_attn")
+OPTIONAL = ("xformers", "triton", "flash_attn", "flash_attn_interface", "sageattention")
 LOADED = f"import sys; print(*sorted(set({OPTIONAL!r}) & set(sys.modules)))"
 
 

@@ -16,8 +16,9 @@ from harness.analysis.groups import rows_of, shared
 from harness.analysis.growth import TOLERANCE, growths_of
 from harness.errors import RunError
 from harness.records import controls, load, named_runs
+from harness.report import claims as auditing
 from harness.report import figures as drawing
-from harness.report import scaling, sheets, tables, trust
+from harness.report import quality, scaling, sheets, tables, trust
 from harness.report.alarms import vacuous_gates
 from harness.report.export import export
 from harness.report.numbers import speedup
@@ -45,9 +46,17 @@ _CAPTIONS = {
     "length that most variants completed. The lines are Pareto fronts, one for each family: "
     "nothing of that family is both faster and more exact than what lies on it. Errors of "
     "different families are against different definitions and are not to be compared. "
-    "Errors that differ by less than a factor of 2 may differ by the order of sums alone. The column "
-    "error_bound is what the error had to stay below: twice the error that the definition itself "
-    "makes in the case's dtype, and a floor for rounding.",
+    "Errors that differ by less than a factor of 2 may differ by the order of sums alone. The "
+    "column error_bound is what the error had to stay below: twice what the definition itself errs "
+    "by in the case's dtype, and a floor for rounding.",
+    "deviation": "How far the output lies from softmax attention in float64, relative to its norm, "
+    "a panel for each workload: filled markers say that they approximate softmax attention, hollow "
+    "ones are mechanisms of their own, and in the strip below lies what is softmax attention to "
+    "rounding. Down and left is better. The line is the Pareto front: nothing is both faster and "
+    "closer than what lies on it. Deviation is no accuracy: inputs are drawn at random and nothing "
+    "is trained, and a model learns with a mechanism, not with its distance from another. It "
+    "depends on the spread and the rank of the scores, so compare within a panel and read along "
+    "them. It is no error either: each variant is right against its own definition.",
 }
 
 
@@ -141,6 +150,8 @@ def page(
         quantities=scaling.QUANTITIES,
         tolerance=TOLERANCE,
         crossovers=scaling.crossovers(crossovers_of(rows)),
+        qualities=quality.qualities(rows),
+        claims=auditing.sheets(material.frame, material.manifests),
         gate=gate,
         vacuous=vacuous_gates(gate),
         probed=trust.probed(rows),

@@ -1,0 +1,200 @@
+"""polynomial(kernel=triton): its tiles, its reasons, its kernels interpreted and compiled."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.build import workload
+from tests.conformance.contract import MASKS
+from variants.polynomial import Polynomial, triton_tiles
+from variants.polynomial.triton_tiles import Tiles, spans, tiles_of, visited_pairs
+
+needs_triton = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="triton is not installed"
+)
+ROOT = Path(__file__).parents[2]
+TRITON = Polynomial(kernel="triton")
+
+
+@needs_triton
+def test_conformance_under_the_interpreter() -> None:
+    """The whole contract, and lengths of several tiles: what is skipped, and why, is known."""
+    checks = ["tests/conformance", "tests/variants/interpreted_triton.py", "-k", "triton"]
+    command = [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", *checks]
+    environment = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
+    environment |= {"TRITON_INTERPRET": "1", "COLUMNS": "200"}
+    found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout[-5000:] + found.stderr[-2000:]
+    passed = re.search(r"(\d+) passed", found.stdout)
+    assert passed is not None
+    assert int(passed[1]) > 150
+    skipped = set(re.findall(r"SKIPPED .*?: polynomial\(kernel=triton\): (.*)", found.stdout))
+    assert skipped == {
+        "kernel=triton takes float32, bfloat16, float16, found float64",
+        "polynomial takes no bias",
+    }
+
+
+@needs_triton
+@pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")  # since 3.9, at every compilation
+@pytest.mark.parametrize("name", ["forward", "backward_q", "backward_kv"])
+def test_a_kernel_compiles_for_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """The interpreter takes what the compiler does not; the compiler needs no GPU."""
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    triton = importlib.import_module("triton")
+    compiler = importlib.import_module("triton.compiler")
+    backends = importlib.import_module("triton.backends.compiler")
+    kernels = importlib.import_module("variants.polynomial.triton_kernels")
+    tiles = tiles_of(workload(q_len=4096, dtype="bfloat16"))[name]
+    source = compiler.ASTSource(*_signature(getattr(kernels, f"polynomial_{name}"), tiles))
+    options = {"num_warps": tiles.num_warps, "num_stages": tiles.num_stages}
+    built = triton.compile(source, backends.GPUTarget("cuda", 90, 32), options)
+    assert built.metadata.shared <= 99 * 1024
+    assert "tf32" not in built.asm["ptx"]
+
+
+def _signature(kernel: Any, tiles: Tiles) -> tuple[Any, dict[str, Any], dict[Any, Any]]:
+    """The types and constants that a launch on bfloat16 heads of width 64 would give."""
+    constants = {
+        "group": 2, "degree": 3, "head_dim": 64, "v_head_dim": 64, "padded": 64, "v_padded": 64,
+        "block_q": tiles.block_q, "block_kv": tiles.block_kv,
+    }  # fmt: skip
+    types = dict.fromkeys(("start", "stop", "spans"), "*i32") | {"factor": "*fp32"}
+    types |= dict.fromkeys(("row_stride", "span_stride", "heads", "q_len", "kv_len"), "i32")
+    types |= dict.fromkeys(constants, "constexpr")
+    strides = ("i32", "i32", "i32", "constexpr")
+    signature: dict[str, Any] = {}
+    values: dict[Any, Any] = {}
+    for position, name in enumerate(kernel.arg_names):
+        signature[name] = strides if name.endswith("strides") else types.get(name, "*bf16")
+        if name.endswith("strides"):
+            values[position, 3] = 1
+        elif name in constants:
+            values[position,] = constants[name]
+    return kernel, signature, values
+
+
+def _seen(mask: str, tiles: Tiles, batch: int) -> Tensor:
+    """(B', tiles of queries, tiles of keys, pairs of a tile) bool, False beyond the lengths."""
+    dense = workload(q_len=150, kv_len=150, batch=batch, mask=mask).build_mask().dense()[:, 0]
+    short = (0, -150 % tiles.block_kv, 0, -150 % tiles.block_q)
+    padded = torch.nn.functional.pad(dense, short)
+    blocks = padded.unfold(1, tiles.block_q, tiles.block_q)
+    return blocks.unfold(2, tiles.block_kv, tiles.block_kv).flatten(3)
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("tiles", [Tiles(32, 16, 4, 1), Tiles(16, 64, 4, 1)])
+def test_spans_hold_every_pair_and_whole_tiles_alone(tiles: Tiles, mask: str) -> None:
+    batch = 3 if "padding" in mask else 1
+    seen = _seen(mask, tiles, batch)
+    built = workload(q_len=150, batch=batch, mask=mask).build_mask()
+    for span, tile in zip(spans(built, tiles), (seen, seen.transpose(1, 2)), strict=True):
+        begin, end, inner, outer = span[..., None].unbind(-2)
+        at = torch.arange(tile.shape[2])
+        met, whole = tile.any(-1), tile.all(-1)
+        assert torch.equal((at >= begin) & (at < end), met), "no mask here leaves a gap"
+        assert torch.equal((at >= inner) & (at < outer), whole)
+
+
+def test_whole_tiles_with_a_gap_are_masked_anew() -> None:
+    mask = workload(q_len=48, kv_len=16).build_mask()
+    mask.stop[:, 16:32] = 0
+    by_key = spans(mask, Tiles(16, 16, 4, 1))[1]
+    assert by_key.tolist() == [[[0, 3, 0, 0]]]
+
+
+def test_masked_tiles_are_not_counted() -> None:
+    tiles = Tiles(16, 16, 4, 1)
+    pairs = {
+        mask: visited_pairs(workload(q_len=100, heads=2, batch=3, mask=mask), tiles)
+        for mask in ("none", "causal", "window(4)", "padding(0.4)")
+    }
+    assert pairs["none"] == 6 * 100 * 100
+    # Tiles of keys up to the one on the diagonal, the last of 4 keys and 4 rows.
+    assert pairs["causal"] == 6 * (16 * 16 * sum(range(1, 7)) + 4 * 100)
+    assert pairs["window(4)"] < pairs["causal"]
+    lengths = workload(q_len=100, batch=3, mask="padding(0.4)").build_mask().lengths
+    assert lengths is not None
+    assert pairs["padding(0.4)"] == 2 * sum(100 * -(-int(n) // 16) * 16 for n in lengths)
+
+
+@pytest.mark.parametrize("pass_", ["forward", "backward", "forward+backward", "decode"])
+@pytest.mark.parametrize("mask", ["none", "causal", "window(40)", "padding(0.5)"])
+def test_cost_is_at_least_the_attended_pairs(mask: str, pass_: str) -> None:
+    sizes: dict[str, Any] = {"q_len": 1, "kv_len": 300} if pass_ == "decode" else {"q_len": 300}
+    case = workload(**{"pass": pass_}, **sizes, heads=2, mask=mask)
+    products = {"forward": 2, "decode": 2, "backward": 7, "forward+backward": 9}[pass_]
+    flops = TRITON.cost(case).flops
+    assert flops is not None
+    assert flops >= products * 2 * 64 * case.build_mask().pairs()
+    if mask == "none":
+        assert flops == products * 2 * 64 * case.all_pairs
+
+
+def test_tiles_fit_every_width_and_dtype() -> None:
+    for dtype in ("float32", "bfloat16", "float16"):
+        for width in (1, 17, 64, 65, 128, 200, 256):
+            assert set(tiles_of(workload(q_len=4096, head_dim=width, dtype=dtype))) == {
+                "forward",
+                "backward_q",
+                "backward_kv",
+            }
+    assert triton_tiles.padded(1) == 16
+    assert triton_tiles.padded(65) == 128
+
+
+CUDA: dict[str, Any] = {"device": "cuda", "dtype": "bfloat16"}
+
+
+@needs_triton
+@pytest.mark.parametrize(
+    ("degree", "fields", "reason"),
+    [
+        (3, CUDA, None),
+        (1, {**CUDA, "dtype": "float32", "mask": "causal+padding(0.5)", "head_dim": 200}, None),
+        (
+            3,
+            {},
+            "kernel=triton needs an NVIDIA GPU, found device=cpu; use another kernel",
+        ),
+        (4, CUDA, "kernel=triton takes degree 1, 2 or 3, found 4; use kernel=naive"),
+        (
+            2,
+            {**CUDA, "dtype": "float64"},
+            "kernel=triton takes float32, bfloat16, float16, found float64",
+        ),
+        (
+            2,
+            {**CUDA, "v_head_dim": 300},
+            "kernel=triton takes head_dim and v_head_dim up to 256, found 300",
+        ),
+    ],
+)
+def test_unsupported(degree: int, fields: dict[str, Any], reason: str | None) -> None:
+    assert Polynomial(degree=degree, kernel="triton").unsupported(workload(**fields)) == reason
+
+
+def test_a_missing_package_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "triton", None)
+    reason = str(TRITON.unsupported(workload(**CUDA)))
+    assert reason.startswith("triton does not import: ModuleNotFoundError: ")
+
+
+def test_a_kernel_of_its_own_name_is_expected_on_a_gpu() -> None:
+    assert TRITON.expected_kernels(workload(**CUDA)) == ("polynomial_",)
+    assert TRITON.expected_kernels(workload()) == ()
+    assert Polynomial().expected_kernels(workload(**CUDA)) == ()

@@ -1,0 +1,195 @@
+"""Polynomial attention in blocks, in plain torch: memory O(L), wholly masked blocks skipped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from harness import Attention, Cost, Mask, Workload
+from variants.polynomial.strips import Cut, Strip, cuts
+from variants.polynomial.steps import width
+
+# Scores of so many rows, of all heads together, and so many keys are in memory at once: they fit
+# the caches, and the products are large enough for the speed of whole ones.
+ROWS, KV_BLOCK = 1024, 512
+FEWEST_ROWS, MOST_ROWS = 128, 256  # of one head
+
+
+def unsupported(workload: Workload, degree: int) -> str | None:
+    """Nothing but what a compiler would make of its loops."""
+    if workload.compile:
+        return "kernel=blocked loops over blocks, which torch.compile unrolls; use kernel=naive"
+    return None
+
+
+def prepare(
+    workload: Workload,
+    mask: Mask,
+    *,
+    degree: int,
+    factor: Tensor,
+    q_block: int | None = None,
+    kv_block: int = KV_BLOCK,
+) -> Attention:
+    """List the blocks. factor^(1/degree) goes to q, and the loops have nothing but products.
+
+    16-bit inputs are widened: scores, powers and sums are in float32, as a fused kernel's are.
+    """
+    q_block = q_block or _q_block(workload)
+    plan = Plan(degree, cuts(mask, q_block, kv_block), q_block, kv_block)
+    wide = torch.promote_types(workload.torch_dtype, torch.float32)
+    root = factor.pow(1 / degree)[:, None, :, None].to(wide)
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = q.to(wide) * root, k.to(wide), v.to(wide)
+        out: Tensor = _Attend.apply(q, k, v, plan)  # type: ignore[no-untyped-call]
+        return out.to(workload.torch_dtype)
+
+    return attend
+
+
+def cost(workload: Workload, degree: int) -> Cost:
+    """The pairs of the blocks; backward has five products of each, for it makes scores again."""
+    found = cuts(workload.build_mask("cpu"), _q_block(workload), KV_BLOCK)
+    pairs = sum(cut.pairs for cut in found) * workload.batch // len(found)
+    d, dv = workload.head_dim, workload.v_head_dim
+    forward, backward = 2 * (d + dv), 2 * (3 * d + 2 * dv)
+    each = {"backward": backward, "forward+backward": forward + backward}
+    flops = workload.heads * pairs * each.get(workload.pass_, forward)
+    return Cost(flops=flops, time_growth=2.0, memory_growth=1.0)
+
+
+def _q_block(workload: Workload) -> int:
+    """Where there are fewer heads, each has more rows in a block."""
+    rows = ROWS // (workload.batch * workload.heads)
+    return min(max(rows, FEWEST_ROWS), MOST_ROWS)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What does not depend on values."""
+
+    degree: int
+    cuts: tuple[Cut, ...]
+    q_block: int
+    kv_block: int
+
+    @property
+    def block(self) -> int:
+        """Scores of one head of queries in a block."""
+        return self.q_block * self.kv_block
+
+    def parts(self, groups: int, heads: int) -> Iterator[tuple[slice, Cut]]:
+        """Heads of keys, of all sequences, that are computed together, with their mask."""
+        each = heads // len(self.cuts)
+        step = max(1, ROWS * KV_BLOCK // (self.block * groups))
+        for at, cut in enumerate(self.cuts):
+            end = (at + 1) * each
+            for first in range(at * each, end, step):
+                yield slice(first, min(first + step, end)), cut
+
+
+class _Attend(torch.autograd.Function):
+    """(q k^T)^degree v over the plan's blocks; nothing but q, k and v is kept for backward."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, plan: Plan) -> Tensor:
+        ctx.save_for_backward(q, k, v)
+        ctx.plan = plan
+        out = q.new_empty((*q.shape[:3], v.shape[-1]))
+        folded, keys, values = _folded(q, k), k.flatten(0, 1), v.flatten(0, 1)
+        target = _folded(out, k)
+        for heads, cut in plan.parts(folded.shape[1], len(keys)):
+            part = folded[heads], keys[heads], values[heads]
+            _forward(*part, target[heads], cut, plan)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v = ctx.saved_tensors
+        dq, dk, dv = (torch.zeros_like(t, memory_format=torch.contiguous_format) for t in (q, k, v))
+        inputs = _folded(q, k), k.flatten(0, 1), v.flatten(0, 1), _folded(upstream, k)
+        results = _folded(dq, k), dk.flatten(0, 1), dv.flatten(0, 1)
+        for heads, cut in ctx.plan.parts(inputs[0].shape[1], len(inputs[1])):
+            _backward(*(t[heads] for t in (*inputs, *results)), cut, ctx.plan)
+        return dq, dk, dv, None
+
+
+def _folded(rows: Tensor, k: Tensor) -> Tensor:
+    """(B, H, L, D) -> (B * Hkv, G, L, D): the heads of queries that share a head of keys."""
+    return rows.reshape(-1, rows.shape[1] // k.shape[1], *rows.shape[2:])
+
+
+def _forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, cut: Cut, plan: Plan) -> None:
+    scratch = q.new_empty(len(q) * q.shape[1] * plan.block)
+    for strip in cut.strips:
+        rows = _rows(q, strip)
+        total = q.new_zeros((*rows.shape[:2], v.shape[-1]))
+        for tile in strip.tiles:
+            scores = _view(scratch, *rows.shape[:2], width(tile.keys))
+            torch.bmm(rows, k[:, tile.keys].mT, out=scores)
+            cut.hide(scores, strip, tile)
+            if plan.degree > 1:
+                # torch has loops of their own for the powers 2 and 3, one pass each.
+                scores.pow_(plan.degree)
+            total.baddbmm_(scores, v[:, tile.keys])
+        out[:, :, strip.rows] = total.unflatten(1, (q.shape[1], -1))
+
+
+def _backward(
+    q: Tensor, k: Tensor, v: Tensor, upstream: Tensor,
+    dq: Tensor, dk: Tensor, dv: Tensor, cut: Cut, plan: Plan,
+) -> None:  # fmt: skip
+    """With w = s^p and g the gradient of the output: dv = w^T g, ds = p s^(p-1) (g v^T)."""
+    scratch = q.new_empty((3, len(q) * q.shape[1] * plan.block))
+    sums = [(torch.zeros_like(a), torch.zeros_like(b)) for a, b in _blocks(k, v, plan)]
+    for strip in cut.strips:
+        rows, g = _rows(q, strip), _rows(upstream, strip)
+        total = torch.zeros_like(rows)
+        for tile in strip.tiles:
+            keys, values = k[:, tile.keys], v[:, tile.keys]
+            scores, slopes, spare = (
+                _view(part, *rows.shape[:2], width(tile.keys)) for part in scratch
+            )
+            torch.bmm(rows, keys.mT, out=scores)
+            torch.bmm(g, values.mT, out=slopes)
+            cut.hide(scores, strip, tile)
+            if plan.degree == 1:
+                cut.hide(slopes, strip, tile)
+            else:
+                _raise(scores, slopes, spare, plan.degree)
+            total.baddbmm_(slopes, keys, alpha=plan.degree)
+            block, inside = divmod(tile.keys.start, plan.kv_block)
+            inside = slice(inside, inside + width(tile.keys))
+            sums[block][0][:, inside].baddbmm_(slopes.mT, rows, alpha=plan.degree)
+            sums[block][1][:, inside].baddbmm_(scores.mT, g)
+        dq[:, :, strip.rows] = total.unflatten(1, (q.shape[1], -1))
+    torch.cat([dk_part for dk_part, _ in sums], 1, out=dk)
+    torch.cat([dv_part for _, dv_part in sums], 1, out=dv)
+
+
+def _raise(scores: Tensor, slopes: Tensor, spare: Tensor, degree: int) -> None:
+    """Scores s to s^degree and slopes t to t s^(degree - 1), in place; both 0 where s is."""
+    lower = scores if degree == 2 else torch.pow(scores, degree - 1, out=spare)
+    slopes.mul_(lower)
+    scores.mul_(lower)
+
+
+def _rows(q: Tensor, strip: Strip) -> Tensor:
+    """(n, G, Lq, D) -> (n, G * rows, D)."""
+    return q[:, :, strip.rows].flatten(1, 2)
+
+
+def _blocks(k: Tensor, v: Tensor, plan: Plan) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(k.split(plan.kv_block, 1), v.split(plan.kv_block, 1), strict=True)
+
+
+def _view(scratch: Tensor, *shape: int) -> Tensor:
+    return scratch[: math.prod(shape)].view(shape)
