@@ -17,7 +17,7 @@ from harness.errors import OptionError, suggest
 Format = Literal["csv", "parquet", "markdown", "latex", "json"]
 COLUMNS = (
     "run", "machine", "suite", "case_id", "variant", "family", "level", "pass", "batch", "heads",
-    "kv_heads", "q_len", "kv_len", "head_dim", "mask", "dtype", "device", "threads", "status",
+    "kv_heads", "q_len", "kv_len", "head_dim", "footprint", "mask", "dtype", "device", "threads", "status",
     "reason", "latency_s", "latency_low_s", "latency_high_s", "ratio", "ratio_low", "ratio_high",
     "verdict", "rounds", "launches", "peak_bytes", "output_bytes", "rss_peak_bytes", "error",
     "gradient_error", "deviation", "first_call_s", "prepare_s", "compile", "flops",
@@ -27,7 +27,8 @@ COLUMNS = (
 WHOLE = (
     "batch", "heads", "kv_heads", "q_len", "kv_len", "head_dim", "v_head_dim", "threads", "seed",
     "rounds", "rounds_needed", "launches", "peak_bytes", "output_bytes", "rss_peak_bytes", "flops",
-    "executed_flops", "compulsory_bytes", "throttled_rounds",
+    "executed_flops", "compulsory_bytes", "throttled_rounds", "height", "width", "channels",
+    "footprint", "projection_flops", "parameters",
 )  # fmt: skip
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
