@@ -26,8 +26,12 @@ def asked_of(layer: Variant, **fields: Any) -> Workload:
         sequence = workload(**{"q_len": 21, "mask": mask, **SHAPE, **fields})
         if hindrance(layer, sequence) is None:
             return sequence
-    sizes = {"height": 5, "width": 7, "footprint": 3}
-    return Workload.model_validate({**IMAGE, **sizes, **fields})
+    for height, width in ((5, 7), (4, 8)):
+        sizes = {"height": height, "width": width, "footprint": 3}
+        image = Workload.model_validate({**IMAGE, **sizes, **fields})
+        if hindrance(layer, image) is None:
+            return image
+    return image
 
 
 def require(layer: Variant, asked: Workload) -> None:

@@ -54,17 +54,7 @@ class ImageLayer(AttentionLayer):
 
     def unsupported(self, workload: Workload) -> str | None:
         """No image, too few channels, or a window that reaches past the image."""
-        w = workload
-        if w.height is None or w.width is None:
-            return f"{self.name} is of images; write height, width and channels"
-        if w.model_dim % LEAST_CHANNELS:
-            return f"channels must be a multiple of {LEAST_CHANNELS}: channels={w.model_dim}"
-        if w.mask != "none":
-            return f"{self.name} has its own window, the footprint; write mask: none"
-        reach = (w.footprint or FOOTPRINT) // 2
-        if reach >= min(w.height, w.width):
-            return f"its footprint reaches {reach} pixels past the edge, the image has not so many"
-        return None
+        return not_of_images(self.name, workload, multiple=LEAST_CHANNELS)
 
     def cost(self, workload: Workload) -> Cost:
         """Multiply-adds of convolutions and of the weighted sum, two FLOPs each."""
@@ -138,3 +128,18 @@ def plainly(module: nn.Module, x: Tensor) -> Tensor:
     finally:
         module.attention.kernel = own
     return y
+
+
+def not_of_images(name: str, workload: Workload, *, multiple: int = 1) -> str | None:
+    """Why a layer with a window cannot read a workload: no image, or one that is too small."""
+    w = workload
+    if w.height is None or w.width is None:
+        return f"{name} is of images; write height, width and channels"
+    if w.model_dim % multiple:
+        return f"channels must be a multiple of {multiple}: channels={w.model_dim}"
+    if w.mask != "none":
+        return f"{name} has its own window, the footprint; write mask: none"
+    reach = (w.footprint or FOOTPRINT) // 2
+    if reach >= min(w.height, w.width):
+        return f"its footprint reaches {reach} pixels past the edge, the image has not so many"
+    return None
