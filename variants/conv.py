@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from harness import AttentionLayer, Cost, Mask, Workload, register
-from variants.san.layers import FOOTPRINT, LEAST_CHANNELS, not_of_images
-from variants.san.layers import SanPairwise, SanPatchwise
+from variants.san.layers import FOOTPRINT, LEAST_CHANNELS, SanPairwise, SanPatchwise, not_of_images
 from variants.san.tiles import windows
 
 
@@ -68,7 +67,7 @@ class Conv(AttentionLayer):
         return module.defined(x)
 
     def inner(self, workload: Workload) -> int:
-        """Inner channels m whose K^2 m^2 + 2 (C + 1) m + C parameters come nearest to the other's."""
+        """Inner channels m whose K^2 m^2 + 2 (C + 1) m + C parameters are nearest to the other's."""
         other = SanPairwise() if self.like == "san_pairwise" else SanPatchwise()
         wanted = other.cost(workload).parameters
         assert wanted is not None

@@ -125,6 +125,9 @@ def but_for(workload: Workload, axis: str) -> Mapping[str, Any]:
         del fields[other]
     if axis == "head_dim" and fields["scale"] == fields["head_dim"] ** -0.5:
         del fields["scale"]
+    if axis == "q_len":
+        # Of an image the number of pixels follows from these.
+        fields = {name: value for name, value in fields.items() if name not in ("height", "width")}
     del fields[axis]
     return fields
 
