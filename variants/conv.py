@@ -67,7 +67,7 @@ class Conv(AttentionLayer):
         return module.defined(x)
 
     def inner(self, workload: Workload) -> int:
-        """Inner channels m whose K^2 m^2 + 2 (C + 1) m + C parameters are nearest to the other's."""
+        """Inner channels m of as many parameters, K^2 m^2 + 2 (C + 1) m + C, as the other has."""
         other = SanPairwise() if self.like == "san_pairwise" else SanPatchwise()
         wanted = other.cost(workload).parameters
         assert wanted is not None

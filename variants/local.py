@@ -13,7 +13,7 @@ from variants.san.tiles import windows
 
 
 class LocalHeads(nn.Module):
-    """y_i = W_o concat_h(sum over j in R(i) of softmax_j(q_i k_j / sqrt(D)) v_j); edges mirrored."""
+    """y_i = W_o concat_h(sum over j in R(i) of softmax_j(q_i k_j / sqrt(D)) v_j)."""
 
     def __init__(self, workload: Workload, footprint: int) -> None:
         super().__init__()
