@@ -200,7 +200,8 @@ def _tiles(
     module: ImageAttention, batch: int, height: int, width: int
 ) -> Iterator[tuple[int, range]]:
     """(image, its rows) of every tile."""
-    a_row = module.first.in_channels * module.footprint**2 * width
+    applied = module.footprint**2 // module.positions_weighted(module.footprint)
+    a_row = module.first.in_channels * applied * width
     step = max(1, min(height, TILE_NUMBERS // a_row))
     for b in range(batch):
         for at in range(0, height, step):
