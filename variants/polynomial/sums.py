@@ -57,7 +57,7 @@ class FeatureSum:
         return (slice(at, at + length) for at in range(0, x.shape[1], length))
 
     def _of(self, x: Tensor) -> Tensor:
-        return self._features.of(x, self._view(x)) 
+        return self._features.of(x, self._view(x))
 
     def _view(self, x: Tensor) -> Tensor | None:
         """Scratch for the features of x; None where they are x itself."""
