@@ -22,7 +22,12 @@ Tensors = tuple[Tensor, ...]
 COMPILED = ("flex",)
 # Parameters beside the defaults and beside every option of a Literal field.
 EXTRA: dict[str, list[dict[str, Any]]] = {
-    "polynomial": [{"degree": 1}, {"degree": 2}],
+    "polynomial": [
+        {"degree": 1, "kernel": "blocked"},
+        {"degree": 2, "norm": "row", "inner_scale": False, "kernel": "blocked"},
+        {"degree": 1, "norm": "row", "kernel": "linear"},
+        {"degree": 2, "kernel": "linear"},
+    ],
     "chunked": [
         {"q_chunk": 20, "kv_chunk": 16},
         {"q_chunk": 15, "kv_chunk": 16, "kernel": "blocked"},
