@@ -40,6 +40,4 @@ def gate_of(definition: Definition, asked: Asked, truth: Truth) -> GateResult:
         held = subject.truth if name in OF_GRADIENTS else output_only
         caught = judge(found, held, asked.workload).wrong is not None
         (killed if caught and accepts else survived).append(name)
-    return GateResult(
-        killed=tuple(killed), survived=tuple(survived), not_applicable=not_applicable
-    )
+    return GateResult(killed=tuple(killed), survived=tuple(survived), not_applicable=not_applicable)
