@@ -21,7 +21,8 @@ class BigBird(AttentionOp):
     The paper's ITC pattern (section 2, appendix D) in blocks of `block` positions: a query sees
     the `window` blocks about its own, the first `global_blocks`, and `random_blocks` others drawn
     from `seed` (under a causal mask, of those before it). The queries of the first
-    `global_blocks` see everything. A query stands where masks place it, at i + Lkv - Lq.
+    `global_blocks`, if any, and those ahead of the first key see everything. A query stands where
+    masks place it, at i + Lkv - Lq.
     """
 
     family: ClassVar[str] = "big_bird"
@@ -54,7 +55,7 @@ class BigBird(AttentionOp):
         shift = mask.kv_len - mask.q_len
         own = (mask.rows + shift).div(self.block, rounding_mode="floor") - shift // self.block
         keys = torch.arange(mask.kv_len, device=q.device) // self.block
-        hidden = ~(self._pattern(mask)[own][:, keys] & mask.dense())
+        hidden = ~(pattern(self, mask)[own][:, keys] & mask.dense())
         weights = (q @ k.mT * scale).masked_fill(hidden, -torch.inf).softmax(-1)
         # A row that sees no key is 0 / 0 until here.
         return weights.masked_fill(hidden, 0.0) @ v
@@ -107,21 +108,23 @@ class BigBird(AttentionOp):
     def _others(self, mask: Mask, first: int) -> Gathered | None:
         if first == mask.q_len:
             return None
-        return Gathered.of(self._pattern(mask), mask, self.block, first)
+        return Gathered.of(pattern(self, mask), mask, self.block, first)
 
-    def _pattern(self, mask: Mask) -> Tensor:
-        """(blocks of queries, blocks of keys) True = attend, whatever the mask hides there.
 
-        The first block of queries is the one in which position Lkv - Lq lies.
-        """
-        first, last = (mask.kv_len - mask.q_len) // self.block, (mask.kv_len - 1) // self.block
-        keys = torch.arange(last + 1)
-        own = torch.arange(first, last + 1)[:, None]
-        shown = (keys - own).abs() <= self.window // 2
-        shown |= (keys < self.global_blocks) | (own < self.global_blocks)
-        rest = ~shown & (keys < own) if mask.spec.causal else ~shown
-        generator = torch.Generator().manual_seed(self.seed)
-        order = torch.rand(shown.shape, generator=generator).masked_fill(~rest, -1.0)
-        drawn, at = order.topk(min(self.random_blocks, last + 1), -1)
-        pattern: Tensor = shown.scatter(1, at, shown.gather(1, at) | (drawn >= 0))
-        return pattern.to(mask.device)
+def pattern(op: BigBird, mask: Mask) -> Tensor:
+    """(blocks of queries, blocks of keys) True = attend, whatever the mask hides there.
+
+    The first block of queries is the one in which position Lkv - Lq lies.
+    """
+    first, last = (mask.kv_len - mask.q_len) // op.block, (mask.kv_len - 1) // op.block
+    keys = torch.arange(last + 1)
+    own = torch.arange(first, last + 1)[:, None]
+    shown = (keys - own).abs() <= op.window // 2
+    if op.global_blocks:
+        shown |= (keys < op.global_blocks) | (own < op.global_blocks)
+    rest = ~shown & (keys < own) if mask.spec.causal else ~shown
+    generator = torch.Generator().manual_seed(op.seed)
+    order = torch.rand(shown.shape, generator=generator).masked_fill(~rest, -1.0)
+    drawn, at = order.topk(min(op.random_blocks, last + 1), -1)
+    found: Tensor = shown.scatter(1, at, shown.gather(1, at) | (drawn >= 0))
+    return found.to(mask.device)

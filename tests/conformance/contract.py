@@ -34,6 +34,11 @@ EXTRA: dict[str, list[dict[str, Any]]] = {
     ],
     "retention": [{"kernel": "chunkwise", "chunk": 16}],
     "window": [{"width": 5, "q_chunk": 16}],
+    "linear": [{"chunk": 16}],
+    "performer": [{"features": 20, "chunk": 16}],
+    "linformer": [{"k_proj": 12}],
+    "nystrom": [{"landmarks": 10}],
+    "big_bird": [{"block": 4, "global_blocks": 1, "random_blocks": 2}],
 }
 MASKS = (
     "none",
