@@ -12,13 +12,13 @@ from torch import Tensor
 from harness import Attention, Cost, Mask, MaskSpec, Workload, register
 from variants.softmax import SoftmaxFamily
 
-Version = Literal["2", "3", "4"]
-_MODULES = {"2": "flash_attn", "3": "flash_attn_interface", "4": "flash_attn.cute"}
+Version = Literal[2, 3, 4]
+_MODULES: dict[Version, str] = {2: "flash_attn", 3: "flash_attn_interface", 4: "flash_attn.cute"}
 # A part of each version's kernel names, forward and backward: the record shows which one ran.
-_KERNELS = {
-    "2": ("flash_fwd_kernel", "flash_fwd_splitkv", "flash_bwd_dq_dk_dv"),
-    "3": ("FlashAttnFwdSm", "FlashAttnBwdSm"),
-    "4": ("flash_attncute",),
+_KERNELS: dict[Version, tuple[str, ...]] = {
+    2: ("flash_fwd_kernel", "flash_fwd_splitkv", "flash_bwd_dq_dk_dv"),
+    3: ("FlashAttnFwdSm", "FlashAttnBwdSm"),
+    4: ("flash_attncute",),
 }
 
 
@@ -33,7 +33,7 @@ class FlashAttn(SoftmaxFamily):
     """
 
     grouped: ClassVar[bool] = True
-    version: Literal["auto", "2", "3", "4"] = "auto"
+    version: Literal["auto", 2, 3, 4] = "auto"
 
     def prepare(self, workload: Workload, mask: Mask) -> Attention:
         """Import the package, and turn the mask into its arguments."""
@@ -43,7 +43,7 @@ class FlashAttn(SoftmaxFamily):
         if workload.mask_spec.packed is not None:
             return _packed(module.flash_attn_varlen_func, workload, options)
         # Versions 2 and 3 document that rows which see nothing are 0; version 4 does not.
-        empty = version == "4" and mask.has_empty_rows
+        empty = version == 4 and mask.has_empty_rows
         hidden = (mask.stop <= mask.start)[:, None, :, None] if empty else None
 
         def call(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class FlashAttn(SoftmaxFamily):
         """The version asked for, or the newest that imports; raises ImportError without one."""
         if self.version != "auto":
             return self.version
-        newest_first: tuple[Version, ...] = ("4", "3", "2")
+        newest_first: tuple[Version, ...] = (4, 3, 2)
         for version in newest_first:
             try:
                 _load(version)
@@ -104,7 +104,7 @@ def _load(version: Version) -> Any:
 
 def _options(version: Version, workload: Workload, mask: Mask) -> dict[str, Any]:
     """Keyword arguments; windows are (left, right), aligned bottom-right since version 2.1."""
-    unlimited = None if version == "4" else -1
+    unlimited = None if version == 4 else -1
     window = tuple(unlimited if side is None else side for side in (mask.left, mask.right))
     options: dict[str, Any] = {
         "softmax_scale": workload.scale,
@@ -148,9 +148,9 @@ def _only_output(returned: Any) -> Tensor:
 
 
 def _bias_refusal(version: Version, workload: Workload) -> str | None:
-    if workload.bias == "none" or (workload.bias == "alibi" and version == "2"):
+    if workload.bias == "none" or (workload.bias == "alibi" and version == 2):
         return None
-    takes = "no bias but alibi" if version == "2" else "no bias"
+    takes = "no bias but alibi" if version == 2 else "no bias"
     return f"FlashAttention {version} takes {takes}, found bias={workload.bias}"
 
 
@@ -160,14 +160,14 @@ def _width_refusal(version: Version, workload: Workload) -> str | None:
     given = f"head_dim={d}, v_head_dim={dv}"
     if d > 256:
         return f"FlashAttention {version} takes head_dim up to 256, found {given}"
-    if version == "2":
+    if version == 2:
         return None if d == dv else f"FlashAttention 2 needs v_head_dim = head_dim, found {given}"
     if d % 8 or dv % 8:
         return f"FlashAttention {version} takes heads whose width is a multiple of 8, found {given}"
-    widest = 256 if version == "4" or workload.has_gradients else 512
+    widest = 256 if version == 4 or workload.has_gradients else 512
     if dv > widest:
         return f"FlashAttention {version} takes v_head_dim up to {widest} here, found {given}"
     known = d == dv or d <= 64 or (128 < d <= 192 and 96 < dv <= 128)
-    if version == "3" and not known:
+    if version == 3 and not known:
         return f"FlashAttention 3 has no kernel for {given}; make them equal"
     return None

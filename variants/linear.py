@@ -33,9 +33,10 @@ class Linear(AttentionOp):
 
     def definition(self, q: Tensor, k: Tensor, v: Tensor, *, mask: Mask, scale: float) -> Tensor:
         """w v / (sum of w), w = phi(q) phi(k)^T over the attended keys."""
-        weights = mask.zero((functional.elu(q) + 1) @ (functional.elu(k) + 1).mT)
+        # A float16 sum over some thousand keys overflows: 16 bit is summed in float32 here as well.
+        weights = mask.zero(_features(q) @ _features(k).mT)
         total = weights.sum(-1, keepdim=True)
-        return weights / total.masked_fill(total == 0, 1.0) @ v
+        return (weights / total.masked_fill(total == 0, 1.0) @ v.to(weights.dtype)).to(q.dtype)
 
     def prepare(self, workload: Workload, mask: Mask) -> Attention:
         """Cut the mask into chunks."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from harness import Cost, Mask, Recurrence, Workload
+from variants.folding import cut, fold, unfold
 
 Features = Callable[[Tensor], Tensor]
 
@@ -92,18 +93,15 @@ def attend(f: Tensor, g: Tensor, v: Tensor, plan: Plan) -> Tensor:
     """
     if plan.hidden is not None:
         g = g.masked_fill(plan.hidden, 0.0)
-    groups = f.shape[1] // g.shape[1]
-    q = _cut(torch.unflatten(f, 1, (g.shape[1], groups)), plan.q_chunk)
-    q = q.transpose(2, 3).flatten(3, 4)
-    keys, values = _cut(g, plan.kv_chunk), _cut(v, plan.kv_chunk)
+    q = fold(f, g.shape[1], plan.q_chunk)
+    keys, values = cut(g, plan.kv_chunk), cut(v, plan.kv_chunk)
     out = q @ _running(keys, values, plan) if plan.summed else None
     if plan.tiles is not None:
         out = _with_tiles(q, keys, values, plan.tiles, out)
     if out is None:
         # Nobody sees a key; tied to f, so that a gradient of zero reaches it.
         out = q.sum(-1, keepdim=True) * values.new_zeros(v.shape[-1])
-    out = torch.unflatten(out, 3, (groups, plan.q_chunk)).transpose(2, 3).flatten(3, 4)
-    return out[:, :, :, : f.shape[2]].flatten(1, 2)
+    return unfold(out, plan.q_chunk, f.shape[2])
 
 
 def normalised(f: Tensor, g: Tensor, v: Tensor, plan: Plan) -> Tensor:
@@ -170,7 +168,7 @@ def _unpadded(mask: Mask) -> Mask:
 
 def _tiles(mask: Mask, parts: list[tuple[int, int]], q_chunk: int, kv_chunk: int) -> Tiles:
     q, k = torch.tensor(parts, device=mask.device).T
-    start, stop = (_cut(bound[0, :, None], q_chunk)[q] for bound in (mask.start, mask.stop))
+    start, stop = (cut(bound[0, :, None], q_chunk)[q] for bound in (mask.start, mask.stop))
     inside = torch.arange(kv_chunk, device=mask.device)
     positions = (k[:, None] * kv_chunk + inside)[:, None]
     seen = (positions >= start) & (positions < stop)
@@ -179,14 +177,6 @@ def _tiles(mask: Mask, parts: list[tuple[int, int]], q_chunk: int, kv_chunk: int
         None if torch.equal(k, torch.arange(-(-mask.kv_len // kv_chunk), device=k.device)) else k,
         seen,
     )
-
-
-def _cut(tensor: Tensor, chunk: int) -> Tensor:
-    """(.., L, M) -> (.., chunks, chunk, M), the last one filled with 0."""
-    missing = -tensor.shape[-2] % chunk
-    if missing:
-        tensor = torch.nn.functional.pad(tensor, (0, 0, 0, missing))
-    return torch.unflatten(tensor, -2, (-1, chunk))
 
 
 def _running(keys: Tensor, values: Tensor, plan: Plan) -> Tensor:

@@ -33,7 +33,8 @@ class Sdpa(SoftmaxFamily):
     """torch's SDPA; `flash` is FlashAttention-2 (arXiv:2307.08691), on the CPU torch's own.
 
     torch aligns is_causal top-left, this project bottom-right, so is_causal is asked for only
-    when q_len = kv_len; every other mask, and every bias, is passed as an explicit matrix.
+    when q_len = kv_len; every other mask, and every bias, is passed as an explicit matrix. Up to
+    torch 2.13 `efficient` takes no grouped heads: k and v are repeated inside what is timed.
     """
 
     grouped: ClassVar[bool] = True
@@ -45,11 +46,14 @@ class Sdpa(SoftmaxFamily):
             "attn_mask": _explicit_mask(workload, mask),
             "is_causal": _is_plain_causal(workload),
             "scale": workload.scale,
-            "enable_gqa": workload.heads != workload.kv_heads,
+            "enable_gqa": workload.heads != workload.kv_heads and self.backend != "efficient",
         }
         empty = _empty_rows(mask) if mask.has_empty_rows else None
+        repeats = workload.heads // workload.kv_heads if self.backend == "efficient" else 1
 
         def call(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            if repeats > 1:
+                k, v = k.repeat_interleave(repeats, 1), v.repeat_interleave(repeats, 1)
             with self._only_backend():
                 out = scaled_dot_product_attention(q, k, v, **options)
             return out if empty is None else out.masked_fill(empty, 0.0)
@@ -82,13 +86,18 @@ class Sdpa(SoftmaxFamily):
 
     def _unsupported_on_cuda(self, workload: Workload) -> str | None:
         if self.backend == "efficient":
-            return "efficient takes no float64" if workload.dtype == "float64" else None
+            if workload.dtype == "float64":
+                return "efficient takes no float64"
+            return self._not_a_multiple(workload, 4 if workload.dtype == "float32" else 8)
         if workload.dtype not in _HALF:
             return f"{self.backend} takes float16 or bfloat16 on CUDA, found {workload.dtype}"
+        widest = max(workload.head_dim, workload.v_head_dim)
+        if widest > 256:
+            return f"{self.backend} takes head_dim <= 256 on CUDA, found {widest}"
         if self.backend == "cudnn":
-            return None
-        if workload.head_dim > 256:
-            return f"flash takes head_dim <= 256 on CUDA, found {workload.head_dim}"
+            if workload.kv_len == 1:
+                return "cudnn takes kv_len of 2 or more, found 1"
+            return self._not_a_multiple(workload, 8)
         if not _takes_no_matrix(workload):
             return (
                 "flash takes no explicit mask on CUDA, and this workload needs one: "
@@ -96,6 +105,15 @@ class Sdpa(SoftmaxFamily):
                 f"kv_len={workload.kv_len}"
             )
         return None
+
+    def _not_a_multiple(self, workload: Workload, factor: int) -> str | None:
+        if workload.head_dim % factor == workload.v_head_dim % factor == 0:
+            return None
+        return (
+            f"{self.backend} takes heads whose width is a multiple of {factor} in "
+            f"{workload.dtype} on CUDA, found head_dim={workload.head_dim}, "
+            f"v_head_dim={workload.v_head_dim}"
+        )
 
     def expected_kernels(self, workload: Workload) -> tuple[str, ...]:
         """The backend's kernels; any will do for `auto`, and for `math` compiled into others."""

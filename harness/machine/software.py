@@ -15,7 +15,9 @@ import torch
 
 from harness.machine.tree import told
 
-PACKAGES = ("attnbench", "torch", "numpy", "xformers", "triton")
+PACKAGES = (
+    "attnbench torch numpy triton xformers flash_attn flash_attn_3 flash_attn_4 sageattention"
+).split()
 NOT_MEASURING = ("cli", "report", "analysis")
 """Parts of the harness that only read records: nothing that measures may import them."""
 THREAD_VARIABLES = (

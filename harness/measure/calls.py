@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -127,10 +127,14 @@ def prepare(op: AttentionOp, workload: Workload, mask: Mask, buffers: Buffers) -
         parameters = tuple(attend.parameters()) if workload.has_gradients else ()
     if workload.kv_heads != workload.heads and not op.grouped:
         attend = _repeating(attend, workload)
+    recurrence = recurrence_of(op, workload, mask)
     if workload.compile:
         mask.settle()
         attend = torch.compile(attend, dynamic=False)
-    return Call(op, workload, buffers, attend, parameters, recurrence_of(op, workload, mask))
+        if recurrence is not None:
+            step = torch.compile(recurrence.step, dynamic=False)
+            recurrence = replace(recurrence, step=step)
+    return Call(op, workload, buffers, attend, parameters, recurrence)
 
 
 def once(call: Call, device: Device) -> tuple[Produced, float, float]:

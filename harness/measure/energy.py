@@ -53,19 +53,21 @@ class EnergyMeter:
     ) -> EnergyResult | None:
         """Joules of one timed call; None where the counter stands still.
 
-        alive() is called now and then. What is not timed, the forward of a backward pass or a
-        prefill, is made and counted again alone, and taken off.
+        alive() is called now and then. A prefill is made once, for a step leaves the state as it
+        is. The forward of a backward pass is made and counted again alone, and taken off.
         """
         if self._idle is None:
             return None
+        backward = call.workload.pass_ == "backward"
 
         def both() -> None:
             call.before()
             call.run()
 
-        used = self._repeated(both, latency_s, alive)
+        call.before()
+        used = self._repeated(both if backward else call.run, latency_s, alive)
         joules, resolution = used.joules, used.resolution_joules
-        if call.workload.pass_ == "backward" or call.recurrence is not None:
+        if backward:
             apart = self._repeated(call.before, latency_s, alive)
             joules, resolution = joules - apart.joules, resolution + apart.resolution_joules
         call.forget()

@@ -33,7 +33,8 @@ def length_axis(axes: Axes, lengths: Sequence[int], label: str) -> None:
     axes.set_xlim(low / 2**0.3, high * 2**0.3)
     ticks = powers_of_two(low, high) or sorted(set(lengths))
     _set_ticks(axes.xaxis, ticks, lambda value: f"{value:g}")
-    axes.set_xlabel(f"{label} (tokens)", color=INK)
+    text = f"{label} (tokens)" if low < high else f"{label} (tokens), variants side by side"
+    axes.set_xlabel(text, color=INK)
 
 
 def seconds_axis(axis: Axis, low: float, high: float) -> None:

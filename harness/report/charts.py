@@ -17,6 +17,10 @@ Looks = Mapping[str, Look]
 BAND = 0.12
 # Between the outermost speed-up and the frame.
 ROOM = 1.2
+# Width, in powers of two of the length, over which variants stand side by side at a single one.
+ABREAST = 0.4
+# Pointed markers look smaller than others of their size.
+_LARGER = {"*": 1.7, "P": 1.2, "X": 1.2}
 # How far beyond the outermost point an interval may widen an axis.
 MOST_BEYOND = 3.0
 
@@ -76,14 +80,15 @@ class AgainstLength(Chart):
 
     def draw(self, axes: Axes, group: Group, looks: Looks) -> None:
         """A line, its markers and its band, for each variant."""
-        rows = self.rows(group)
-        for variant in group.variants:
-            mine = sorted(
-                (row for row in rows if row["variant"] == variant),
-                key=lambda row: float(row[group.axis]),
-            )
-            if mine:
-                self.line(axes, mine, group.axis, looks[variant])
+        rows, axis = self.rows(group), group.axis
+        shown = [name for name in group.variants if any(row["variant"] == name for row in rows)]
+        alone = len({row[axis] for row in rows}) == 1
+        for at, variant in enumerate(shown):
+            # At a single length, markers on one vertical would hide each other.
+            aside = 2 ** (ABREAST * (at / (len(shown) - 1) - 0.5)) if alone and shown[1:] else 1
+            mine = [{**row, axis: row[axis] * aside} for row in rows if row["variant"] == variant]
+            mine.sort(key=lambda row: float(row[axis]))
+            self.line(axes, mine, axis, looks[variant])
 
     def line(self, axes: Axes, rows: Sequence[Row], axis: str, look: Look) -> None:
         """The line of one variant."""
@@ -224,7 +229,7 @@ def marker(look: Look, size: float = 6.0) -> dict[str, Any]:
     """How a point of a variant is drawn."""
     return {
         "marker": look.marker,
-        "markersize": size,
+        "markersize": size * _LARGER.get(look.marker, 1.0),
         "markerfacecolor": look.colour,
         "markeredgecolor": "white",
         "markeredgewidth": 0.6,

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 
 from harness.analysis.groups import Group, grouped, in_order, rows_of, varying
 from harness.report import axes as scales
-from harness.report.charts import Chart, Latency, Limit, Looks, Memory, Speedup
+from harness.report.charts import Chart, Latency, Limit, Looks, Memory, Speedup, marker
 from harness.report.ranking import Comparisons, compared
 from harness.report.style import INK, looks
 from harness.report.tradeoffs import DeviationLatency, ErrorLatency
@@ -181,9 +181,8 @@ def _draw_panels(
 
 def _handle(chart: Chart, name: str, styles: Looks) -> Line2D:
     look = styles[name]
-    style: dict[str, Any] = {"color": look.colour, "marker": look.marker}
-    style["linestyle"] = look.dash if chart.joined else "none"
-    return Line2D([], [], markeredgecolor="white", **style)
+    line = look.dash if chart.joined else "none"
+    return Line2D([], [], color=look.colour, linestyle=line, **marker(look))
 
 
 def _legend_columns(names: Sequence[str], width: float) -> int:

@@ -31,13 +31,23 @@ COMPILED = ("flex",)
 # Parameters beside the defaults and beside every option of a Literal field.
 EXTRA: dict[str, list[dict[str, Any]]] = {
     "bilstm_channels": [{"channels": 4, "sentence": 5}],
-    "polynomial": [{"degree": 1}, {"degree": 2}],
+    "polynomial": [
+        {"degree": 1, "kernel": "blocked"},
+        {"degree": 2, "norm": "row", "inner_scale": False, "kernel": "blocked"},
+        {"degree": 1, "norm": "row", "kernel": "linear"},
+        {"degree": 2, "kernel": "linear"},
+    ],
     "chunked": [
         {"q_chunk": 20, "kv_chunk": 16},
         {"q_chunk": 15, "kv_chunk": 16, "kernel": "blocked"},
     ],
     "retention": [{"kernel": "chunkwise", "chunk": 16}],
     "window": [{"width": 5, "q_chunk": 16}],
+    "linear": [{"chunk": 16}],
+    "performer": [{"features": 20, "chunk": 16}],
+    "linformer": [{"k_proj": 12}],
+    "nystrom": [{"landmarks": 10}],
+    "big_bird": [{"block": 4, "global_blocks": 1, "random_blocks": 2}],
 }
 # The lift is one for all: it is tried on ops of each kind.
 LIFTED: list[tuple[str, dict[str, Any]]] = [

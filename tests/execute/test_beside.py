@@ -10,7 +10,7 @@ import pytest
 
 from harness.device import CpuDevice, EnergyCounter
 from harness.device.protocol import Clocks
-from harness.execute import beside, race
+from harness.execute import beside, checker, race
 from harness.execute.beside import Beside
 from harness.execute.worker import prepare_folder
 from harness.measure.calls import Call
@@ -19,6 +19,7 @@ from harness.records.schema import EnergyResult, Launch
 from tests.build import workload
 from tests.execute.asking import described
 
+OWN = {"tensor": 1e-6, "row": 1e-6, "gradient": 1e-6, "largest_v": 5.0}
 USED = EnergyResult(joules=2.0, resolution_joules=0.1, idle_watts=9.0, calls=7, counter="fake")
 
 
@@ -130,13 +131,12 @@ def test_a_race_keeps_all_that_its_device_tells(
 ) -> None:
     monkeypatch.undo()  # the meters are real here
     monkeypatch.setattr(race, "start_device", lambda case: Told())
-    own = {"tensor": 1e-6, "row": 1e-6, "gradient": 1e-6, "largest_v": 5.0}
     names = {"softmax": "softmax", "control": "softmax", "sdpa": "sdpa"}
     payload: dict[str, Any] = {
         "files": [],
         "workload": workload(threads=1).as_dict(),
         "entrants": [
-            {"name": name, "variant": described(variant), "own": own}
+            {"name": name, "variant": described(variant), "own": OWN}
             for name, variant in names.items()
         ],
         "has_baseline": True,
@@ -155,3 +155,31 @@ def test_a_race_keeps_all_that_its_device_tells(
     # Rest and work draw the same here.
     assert softmax["energy"]["idle_watts"] == pytest.approx(50.0, rel=0.01)
     assert "energy" not in race.race({**payload, "energy": False}, tmp_path)[0]
+
+
+def test_energy_is_measured_on_values_that_are_timed(
+    installed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meter: type[FakeMeter]
+) -> None:
+    class EndingApart(race.Race):
+        def run(self) -> None:
+            self.refill(self.apart[0])
+
+    monkeypatch.setattr(race, "start_device", lambda case: Counting())
+    monkeypatch.setattr(race, "Race", EndingApart)
+    monkeypatch.setattr(race, "Entrant", lambda name, call: Entrant(name, call, rounds=[1.0]))
+    monkeypatch.setattr(checker, "ALL_ROWS_SCORES", 0)
+    shape = workload(pass_="forward+backward", threads=1)
+    payload: dict[str, Any] = {
+        "files": [],
+        "workload": shape.as_dict(),
+        "entrants": [{"name": "softmax", "variant": described("softmax"), "own": OWN}],
+        "has_baseline": False,
+        "controls": [],
+        "rules": {"margin": 0.02, "alpha": 0.05, "budget_s": 0.05},
+        "seed": 1,
+        "energy": True,
+    }
+    prepare_folder(tmp_path, payload)
+    race.race(payload, tmp_path)
+    (call,) = cast("list[Any]", meter.asked)
+    assert bool((call.buffers.output_gradient != 0).all())

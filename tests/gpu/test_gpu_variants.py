@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from typing import Any
 
 import pytest
@@ -32,6 +33,17 @@ SHAPES: tuple[dict[str, Any], ...] = (
 )
 
 
+# Beyond the common shapes: what a kernel picks tiles by, and what it is told in its own words.
+OF_ITS_OWN: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("polynomial(kernel=triton)", {"head_dim": 17, "v_head_dim": 5, "mask": "padding(0.6)"}),
+    ("polynomial(degree=1, kernel=triton)", {"head_dim": 128, "mask": "causal+packed(3)"}),
+    ("polynomial(degree=2, kernel=triton)", {"head_dim": 256, "kv_heads": 2, "mask": "window(40)"}),
+    ("flash_attn", {"mask": "causal+packed(3)", "kv_heads": 1}),
+    ("flash_attn(version=2)", {"mask": "causal", "bias": "alibi"}),
+    ("sdpa(backend=efficient)", {"mask": "causal", "kv_heads": 2}),
+)
+
+
 def _variants() -> list[AttentionOp]:
     """Every variant at its defaults, and each choice of a parameter that has choices."""
     variant.load_installed()
@@ -42,12 +54,13 @@ def _variants() -> list[AttentionOp]:
             continue
         found.append(variant.create(name, {}))
         for key, parameter in parameters.items():
-            choices = getattr(parameter.type, "__args__", ())
-            found += [
-                variant.create(name, {key: choice})
-                for choice in choices
-                if isinstance(choice, str) and choice != parameter.default
-            ]
+            if typing.get_origin(parameter.type) is typing.Literal:
+                choices = typing.get_args(parameter.type)
+                found += [
+                    variant.create(name, {key: choice})
+                    for choice in choices
+                    if choice != parameter.default
+                ]
     return [op for op in found if isinstance(op, variant.AttentionOp)]
 
 
@@ -83,6 +96,18 @@ def _error(found: Tensor, truth: Tensor) -> float:
     return float((found.double() - truth).norm() / truth.norm())
 
 
+def _assert_gradients(op: AttentionOp, workload: Workload, bound: float) -> None:
+    inputs = tuple(tensor.requires_grad_() for tensor in make_inputs(workload))
+    out, truth = _run(op, workload, inputs), _truth(op, workload, inputs)
+    judged = workload.build_mask().judged[:, None, :, None]
+    gradient = torch.randn_like(out) * judged
+    assert _error(out.detach() * judged, truth.detach() * judged) < bound
+    found = torch.autograd.grad(out, inputs, gradient)
+    truths = torch.autograd.grad(truth, inputs, gradient.double())
+    for part, expected in zip(found, truths, strict=True):
+        assert _error(part, expected.double()) < 2 * bound
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", BOUNDS)
 @pytest.mark.parametrize("op", _variants(), ids=lambda op: str(op.spec))
@@ -104,13 +129,16 @@ def test_gradients_are_those_of_the_definition(
 ) -> None:
     workload = _workload(shape, dtype, "forward+backward")
     _refuse_unsupported(op, workload)
-    inputs = tuple(tensor.requires_grad_() for tensor in make_inputs(workload))
-    out = _run(op, workload, inputs)
-    gradient = torch.randn_like(out)
-    found = torch.autograd.grad(out, inputs, gradient)
-    truths = torch.autograd.grad(_truth(op, workload, inputs), inputs, gradient.double())
-    for part, truth in zip(found, truths, strict=True):
-        assert _error(part, truth.double()) < 2 * BOUNDS[dtype]
+    _assert_gradients(op, workload, BOUNDS[dtype])
+
+
+@pytest.mark.parametrize("dtype", BOUNDS)
+@pytest.mark.parametrize(("text", "fields"), OF_ITS_OWN, ids=str)
+def test_shapes_of_its_own(text: str, fields: dict[str, Any], dtype: str) -> None:
+    op = variant.build(variant.parse_spec(text))
+    workload = _workload({"q_len": 300, **fields}, dtype, "forward+backward")
+    _refuse_unsupported(op, workload)
+    _assert_gradients(op, workload, BOUNDS[dtype])
 
 
 @pytest.mark.parametrize("op", _variants(), ids=lambda op: str(op.spec))

@@ -110,6 +110,24 @@ def test_each_pass_times_what_it_should(kind: str, log: list[str]) -> None:
     assert len(produced.gradients) == (3 if asked.has_gradients else 0)
 
 
+def test_what_is_compiled_is_what_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Any] = []
+
+    def compiling(function: Any, **options: Any) -> Any:
+        def called(*given: Any) -> Any:
+            compiled.append(function)
+            return function(*given)
+
+        return called
+
+    monkeypatch.setattr(torch, "compile", compiling)
+    for op in (Recorder(), Stateful()):
+        compiled.clear()
+        once(_call(op, _asked("decode", compile=True)), Clocked(op.log))
+        assert len(compiled) == 1
+    assert compiled == [op._step]
+
+
 def test_gradients_are_those_of_the_output_gradient() -> None:
     for kind in ("backward", "forward+backward"):
         asked = _asked(kind)

@@ -46,16 +46,22 @@ class Machine:
 
 
 class FakeCall:
-    """`before` takes 1 ms at 100 W where there is something to do, `run` 2 ms at 50 W."""
+    """`before` takes 1 ms at 100 W where there is something to do, `run` 2 ms at 50 W.
+
+    A decode has a prefill of 3 s.
+    """
 
     def __init__(self, machine: Machine, pass_: str = "forward") -> None:
-        self.machine, self.recurrence, self.made = machine, None, 0
-        self.workload = workload(pass_=pass_)
+        self.machine, self.made, self.filled = machine, 0, 0
+        self.workload = workload(pass_=pass_, q_len=1 if pass_ == "decode" else 16)
         self.forgotten = False
 
     def before(self) -> None:
         if self.workload.pass_ == "backward":
             self.machine.pass_time(1e-3, 100.0)
+        if self.workload.pass_ == "decode":
+            self.filled += 1
+            self.machine.pass_time(3.0, 100.0)
 
     def run(self) -> None:
         self.made += 1
@@ -117,6 +123,16 @@ def test_what_is_not_timed_is_taken_off(monkeypatch: pytest.MonkeyPatch) -> None
     assert found.joules == pytest.approx(0.1, rel=0.05)
     # Forward and backward draw 20 + (100 + 2 * 50) / 3 W; each of the two readings has its step.
     assert found.resolution_joules > 1.3 * 1e-3 * (20 + 200 / 3) / found.calls
+
+
+def test_a_prefill_is_made_once_and_is_no_part_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(0.001)
+    call = FakeCall(machine, "decode")
+    found, _ = measured(monkeypatch, machine, call)
+    assert found is not None
+    assert call.filled == 1
+    assert found.joules == pytest.approx(0.1, rel=0.05)
+    assert found.resolution_joules == pytest.approx(1e-3 * 70 / found.calls, rel=0.1)
 
 
 def test_a_counter_that_stands_still_gives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -368,7 +368,7 @@ def test_a_wrong_answer_apart_takes_its_entrant_out(track: Track) -> None:
     track.wrong = "near", 2  # the first call is timed, the second apart
     track.race()
     assert track.entrants[2].fault == ("incorrect", "a timed call was wrong: row 3 is off")
-    assert near.runs == 2
+    assert (near.runs, len(track.entrants[2].warmup)) == (2, 1)
 
 
 def test_the_last_rounds_of_a_budget_are_looked_at(track: Track) -> None:

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from harness import Mask, softmax_attention
+from harness.inputs import make_inputs
 from harness.measure.calls import Produced
 from harness.measure.numerics import judge
+from harness.workload import Workload
 from tests.measure.gate import answer, judged, judged_mutant, small, truth_for
 
 WORKLOADS: dict[str, dict[str, Any]] = {
@@ -132,3 +134,30 @@ def test_the_deviation_is_from_softmax_attention() -> None:
     assert exact is not None
     assert exact < 1e-6
     assert judged(softmax_attention, asked).gradient_error is None
+
+
+def _norm_over_root(asked: Workload) -> float:
+    """|softmax(scores)|_F / sqrt(judged rows), of all heads together, from the weights."""
+    q, k, _ = (tensor.double() for tensor in make_inputs(asked))
+    weights = asked.build_mask().softmax(q @ k.mT * asked.scale)
+    judged_rows = asked.build_mask().judged[:, None, :, None].expand(*weights.shape[:3], 1)
+    squares = (weights**2 * judged_rows).sum()
+    return float((squares / judged_rows.sum()).sqrt())
+
+
+@pytest.mark.parametrize("mask", ["none", "causal", "padding(0.6)"])
+def test_the_rms_of_an_output_is_the_norm_of_its_weights_over_sqrt_n(mask: str) -> None:
+    """v has variance 1 and 256 columns a row, so that chance leaves a few percent."""
+    asked = small(mask=mask, v_head_dim=256, **{"pass": "forward"})
+    found = judged(softmax_attention, asked).output_rms
+    assert found == pytest.approx(_norm_over_root(asked), rel=0.05)
+
+
+def test_the_rms_of_what_is_wrong_is_its_own() -> None:
+    asked = small(**{"pass": "forward"})
+    assert judged_mutant("zeros", asked).output_rms == 0
+    truth = truth_for(asked)
+    right = judge(Produced(truth.output.float()), truth, asked).output_rms
+    twice = judge(Produced(2 * truth.output.float()), truth, asked).output_rms
+    assert right
+    assert twice == pytest.approx(2 * right)

@@ -84,6 +84,33 @@ def test_twelve_variants_and_one_length_are_told_apart() -> None:
     assert len({line.get_marker() for line in handles}) == 12
 
 
+def test_the_legend_shows_markers_as_they_are_drawn() -> None:
+    names = [BASELINE, *(f"v{n}" for n in range(12))]
+    plot = drawn([row(name) for name in names])["latency-forward"]
+    points = [line for line in plot.figure.axes[0].get_lines() if line.get_marker() != "None"]
+    said = plot.figure.legends[0].get_lines()
+
+    def look(line: Any) -> tuple[Any, ...]:
+        edge = line.get_markeredgecolor(), line.get_markeredgewidth()
+        return line.get_marker(), line.get_markersize(), line.get_markerfacecolor(), *edge
+
+    assert [look(line) for line in said] == [look(line) for line in points]
+    sizes = {line.get_marker(): line.get_markersize() for line in said}
+    assert sizes["*"] > 1.5 * sizes["o"]
+
+
+def test_variants_at_a_single_length_stand_side_by_side() -> None:
+    names = [BASELINE, FAST, "flex", "chunked"]
+    one = drawn([row(name, 1000) for name in names])["latency-forward"].figure.axes[0]
+    places = [float(line.get_xdata()[0]) for line in one.get_lines()]
+    assert places == sorted(set(places))
+    assert (places[0] * places[-1]) ** 0.5 == pytest.approx(1000)
+    assert one.get_xlim()[0] < places[0] < 1000 < places[-1] < one.get_xlim()[1]
+    assert "side by side" in one.get_xlabel()
+    two = drawn([row(name, n) for name in names for n in (256, 512)])["latency-forward"]
+    assert {tuple(line.get_xdata()) for line in two.figure.axes[0].get_lines()} == {(256, 512)}
+
+
 def test_nothing_overlaps_the_legend(whole: tuple[list[Plot], list[Missing]]) -> None:
     for plot in whole[0]:
         plot.figure.draw_without_rendering()

@@ -17,9 +17,9 @@ from tests.build import workload
 from variants.flash_attn import FlashAttn, Version
 
 MODULES: dict[Version, str] = {
-    "2": "flash_attn",
-    "3": "flash_attn_interface",
-    "4": "flash_attn.cute",
+    2: "flash_attn",
+    3: "flash_attn_interface",
+    4: "flash_attn.cute",
 }
 VERSIONS = tuple(MODULES)
 SHAPE: dict[str, Any] = {"batch": 2, "heads": 4, "kv_heads": 2, "q_len": 33, "head_dim": 16}
@@ -46,7 +46,7 @@ class Package:
         """One call of flash_attn_func."""
         self.given = options
         out = self._softmax(q, k, v, options)
-        return (out, None) if self.version == "4" else out
+        return (out, None) if self.version == 4 else out
 
     def attend_varlen(
         self, q: Tensor, k: Tensor, v: Tensor, *, cu_seqlens_q: Tensor, cu_seqlens_k: Tensor,
@@ -63,7 +63,7 @@ class Package:
             for first, last in itertools.pairwise(cu_seqlens_q.tolist())
         ]
         out = torch.cat(parts)
-        return (out, None) if self.version == "4" else out
+        return (out, None) if self.version == 4 else out
 
     def _softmax(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
         q, k, v = (tensor.transpose(1, 2) for tensor in (q, k, v))
@@ -71,17 +71,17 @@ class Package:
         away = torch.arange(k.shape[2]) - torch.arange(q.shape[2])[:, None]
         away = away + q.shape[2] - k.shape[2]
         seen = (away <= 0) | torch.tensor(not options["causal"])
-        unlimited = None if self.version == "4" else -1
+        unlimited = None if self.version == 4 else -1
         left, right = options["window_size"]
         seen &= torch.tensor(left == unlimited) | (away >= -(left or 0))
         seen &= torch.tensor(right == unlimited) | (away <= (right or 0))
         scores = q @ k.mT * options["softmax_scale"]
         if "alibi_slopes" in options:
-            assert self.version == "2"
+            assert self.version == 2
             assert options["alibi_slopes"].dtype == torch.float32
             scores = scores - options["alibi_slopes"][:, None, None] * away.abs()
         weights = scores.masked_fill(~seen, -torch.inf).softmax(-1)
-        out: Tensor = (weights if self.version == "4" else weights.nan_to_num(0.0)) @ v
+        out: Tensor = (weights if self.version == 4 else weights.nan_to_num(0.0)) @ v
         return out.transpose(1, 2)
 
 
@@ -94,7 +94,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
         for version, name in MODULES.items():
             found = packages[version].module if version in packages else None
             monkeypatch.setitem(sys.modules, name, found)
-        if "4" in packages and "2" not in packages:  # it alone makes a package without functions
+        if 4 in packages and 2 not in packages:  # it alone makes a package without functions
             monkeypatch.setitem(sys.modules, "flash_attn", ModuleType("flash_attn"))
         return packages
 
@@ -145,8 +145,8 @@ def test_rows_that_see_nothing_are_zero(installed: Any, version: Version) -> Non
 
 @pytest.mark.parametrize("mask", ["causal", "window(6)", "causal+packed(3)"])
 def test_version_2_is_given_our_slopes(installed: Any, mask: str) -> None:
-    installed("2")
-    assert _error(FlashAttn("2"), workload(**SHAPE, mask=mask, bias="alibi")) < 1e-5
+    installed(2)
+    assert _error(FlashAttn(2), workload(**SHAPE, mask=mask, bias="alibi")) < 1e-5
 
 
 def test_windows_are_left_and_right(installed: Any) -> None:
@@ -161,7 +161,7 @@ def test_windows_are_left_and_right(installed: Any) -> None:
         case = workload(mask=mask)
         for version in VERSIONS:
             FlashAttn(version).prepare(case, case.build_mask())(*make_inputs(case))
-            sides = tuple(None if side < 0 and version == "4" else side for side in window)
+            sides = tuple(None if side < 0 and version == 4 else side for side in window)
             assert packages[version].given == {
                 "softmax_scale": 0.125,
                 "causal": causal,
@@ -170,9 +170,11 @@ def test_windows_are_left_and_right(installed: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "chosen"), [("234", "4"), ("23", "3"), ("2", "2"), ("24", "4"), ("4", "4")]
+    ("found", "chosen"), [((2, 3, 4), 4), ((2, 3), 3), ((2,), 2), ((2, 4), 4), ((4,), 4)]
 )
-def test_auto_is_the_newest_that_is_installed(installed: Any, found: str, chosen: str) -> None:
+def test_auto_is_the_newest_that_is_installed(
+    installed: Any, found: tuple[Version, ...], chosen: Version
+) -> None:
     packages = installed(*found)
     case = workload()
     FlashAttn().prepare(case, case.build_mask())(*make_inputs(case))
@@ -180,10 +182,10 @@ def test_auto_is_the_newest_that_is_installed(installed: Any, found: str, chosen
 
 
 def test_the_kernels_expected_tell_the_versions_apart() -> None:
-    ran = {
-        "2": "void flash::flash_fwd_kernel<Flash_fwd_kernel_traits<64, 128, 128, 4>>(params)",
-        "3": "void cutlass::device_kernel<flash::enable_sm90<flash::FlashAttnFwdSm90<...>>>",
-        "4": "kernel_cutlass_kernel_flash_attncuteflash_fwd_sm90FlashAttentionForwardSm90_object",
+    ran: dict[Version, str] = {
+        2: "void flash::flash_fwd_kernel<Flash_fwd_kernel_traits<64, 128, 128, 4>>(params)",
+        3: "void cutlass::device_kernel<flash::enable_sm90<flash::FlashAttnFwdSm90<...>>>",
+        4: "kernel_cutlass_kernel_flash_attncuteflash_fwd_sm90FlashAttentionForwardSm90_object",
     }
     for asked in VERSIONS:
         expected = FlashAttn(asked).expected_kernels(workload())
@@ -200,54 +202,54 @@ HALF: dict[str, Any] = {"device": "cuda", "dtype": "bfloat16"}
     ("version", "fields", "reason"),
     [
         ("auto", {}, None),
-        ("2", {"bias": "alibi", "mask": "causal+packed(2)"}, None),
-        ("2", {"head_dim": 20, "kv_heads": 1, "mask": "window(3)"}, None),
-        ("3", {"head_dim": 64, "v_head_dim": 512}, None),
-        ("3", {"head_dim": 192, "v_head_dim": 128, "pass": "backward"}, None),
-        ("4", {"head_dim": 64, "v_head_dim": 32}, None),
+        (2, {"bias": "alibi", "mask": "causal+packed(2)"}, None),
+        (2, {"head_dim": 20, "kv_heads": 1, "mask": "window(3)"}, None),
+        (3, {"head_dim": 64, "v_head_dim": 512}, None),
+        (3, {"head_dim": 192, "v_head_dim": 128, "pass": "backward"}, None),
+        (4, {"head_dim": 64, "v_head_dim": 32}, None),
         (
-            "2",
+            2,
             {"device": "cpu"},
             "FlashAttention runs on NVIDIA GPUs alone, found device=cpu; use device=cuda",
         ),
-        ("3", {"dtype": "float32"}, "flash_attn takes float16 or bfloat16, found float32"),
+        (3, {"dtype": "float32"}, "flash_attn takes float16 or bfloat16, found float32"),
         (
-            "2",
+            2,
             {"mask": "causal+padding(0.5)"},
             "mask causal+padding(0.5) is not mapped to flash_attn, which takes sequences of "
             "unequal lengths without their padding; use packed(n)",
         ),
-        ("2", {"bias": "random"}, "FlashAttention 2 takes no bias but alibi, found bias=random"),
-        ("3", {"bias": "alibi"}, "FlashAttention 3 takes no bias, found bias=alibi"),
+        (2, {"bias": "random"}, "FlashAttention 2 takes no bias but alibi, found bias=random"),
+        (3, {"bias": "alibi"}, "FlashAttention 3 takes no bias, found bias=alibi"),
         ("auto", {"bias": "alibi"}, "FlashAttention 4 takes no bias, found bias=alibi"),
         (
-            "2",
+            2,
             {"head_dim": 264},
             "FlashAttention 2 takes head_dim up to 256, found head_dim=264, v_head_dim=264",
         ),
         (
-            "2",
+            2,
             {"v_head_dim": 32},
             "FlashAttention 2 needs v_head_dim = head_dim, found head_dim=64, v_head_dim=32",
         ),
         (
-            "3",
+            3,
             {"head_dim": 60},
             "FlashAttention 3 takes heads whose width is a multiple of 8, found head_dim=60, "
             "v_head_dim=60",
         ),
         (
-            "3",
+            3,
             {"head_dim": 128, "v_head_dim": 64},
             "FlashAttention 3 has no kernel for head_dim=128, v_head_dim=64; make them equal",
         ),
         (
-            "3",
+            3,
             {"v_head_dim": 512, "pass": "forward+backward"},
             "FlashAttention 3 takes v_head_dim up to 256 here, found head_dim=64, v_head_dim=512",
         ),
         (
-            "4",
+            4,
             {"v_head_dim": 264},
             "FlashAttention 4 takes v_head_dim up to 256 here, found head_dim=64, v_head_dim=264",
         ),
@@ -264,17 +266,17 @@ def test_unsupported(
 @pytest.mark.parametrize(
     ("version", "found", "reason"),
     [
-        ("2", "", "ModuleNotFoundError: import of flash_attn halted; None in sys.modules"),
-        ("2", "4", "ImportError: flash_attn has no flash_attn_func"),
+        (2, (), "ModuleNotFoundError: import of flash_attn halted; None in sys.modules"),
+        (2, (4,), "ImportError: flash_attn has no flash_attn_func"),
         (
             "auto",
-            "",
+            (),
             "ImportError: none of flash_attn, flash_attn_interface, flash_attn.cute does",
         ),
     ],
 )
 def test_a_missing_package_is_a_reason(
-    installed: Any, version: Any, found: str, reason: str
+    installed: Any, version: Any, found: tuple[Version, ...], reason: str
 ) -> None:
     installed(*found)
     case = workload(**HALF)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Literal
 
 import pytest
 import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 from harness.device import CpuDevice
 from harness.inputs import make_inputs
@@ -112,7 +115,51 @@ def test_no_row_of_the_explicit_mask_is_empty(bias: str) -> None:
             "cudnn takes float16 or bfloat16 on CUDA, found float32",
         ),
         ("efficient", {"device": "cuda", "dtype": "float64"}, "efficient takes no float64"),
+        ("efficient", {"device": "cuda", "head_dim": 12, "mask": "padding(0.5)"}, None),
+        (
+            "efficient",
+            {"device": "cuda", "dtype": "float16", "head_dim": 12, "v_head_dim": 16},
+            "efficient takes heads whose width is a multiple of 8 in float16 on CUDA, found "
+            "head_dim=12, v_head_dim=16",
+        ),
+        ("cudnn", {"device": "cuda", "dtype": "float16", "v_head_dim": 128, "bias": "alibi"}, None),
+        (
+            "cudnn",
+            {"device": "cuda", "dtype": "float16", "v_head_dim": 260},
+            "cudnn takes head_dim <= 256 on CUDA, found 260",
+        ),
+        (
+            "cudnn",
+            {"device": "cuda", "dtype": "float16", "head_dim": 20},
+            "cudnn takes heads whose width is a multiple of 8 in float16 on CUDA, found "
+            "head_dim=20, v_head_dim=20",
+        ),
+        (
+            "cudnn",
+            {"device": "cuda", "dtype": "bfloat16", "kv_len": 1},
+            "cudnn takes kv_len of 2 or more, found 1",
+        ),
     ],
 )
 def test_unsupported(backend: Any, fields: dict[str, Any], reason: str | None) -> None:
     assert Sdpa(backend).unsupported(workload(**fields)) == reason
+
+
+def test_efficient_repeats_grouped_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No kernel of that name is on the CPU: what it is asked for is looked at, by math."""
+    monkeypatch.setattr(Sdpa, "_only_backend", lambda self: contextlib.nullcontext())
+    case = workload(batch=2, heads=4, kv_heads=2, q_len=9, head_dim=8)
+    asked: list[torch.Size] = []
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Tensor:
+        asked.append(k.shape)
+        assert options["enable_gqa"] == (k.shape[1] < q.shape[1])
+        return scaled_dot_product_attention(q, k, v, **options)
+
+    monkeypatch.setattr("variants.sdpa.scaled_dot_product_attention", attend)
+    backends: tuple[Literal["efficient", "math"], ...] = ("efficient", "math")
+    first, second = (
+        Sdpa(backend).prepare(case, case.build_mask())(*make_inputs(case)) for backend in backends
+    )
+    assert [shape[1] for shape in asked] == [4, 2]
+    assert torch.allclose(first, second, atol=1e-6)

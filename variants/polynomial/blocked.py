@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from harness import Attention, Cost, Mask, Workload
-from variants.polynomial.strips import Cut, Strip, cuts
+from variants.polynomial.heads import Heads, folded, place, zeros_like
 from variants.polynomial.steps import width
+from variants.polynomial.strips import Cut, cuts
 
 # Scores of so many rows, of all heads together, and so many keys are in memory at once: they fit
 # the caches, and the products are large enough for the speed of whole ones.
@@ -85,7 +86,7 @@ class Plan:
         """Scores of one head of queries in a block."""
         return self.q_block * self.kv_block
 
-    def parts(self, groups: int, heads: int) -> Iterator[tuple[slice, Cut]]:
+    def parts(self, heads: int, groups: int) -> Iterator[tuple[slice, Cut]]:
         """Heads of keys, of all sequences, that are computed together, with their mask."""
         each = heads // len(self.cuts)
         step = max(1, ROWS * KV_BLOCK // (self.block * groups))
@@ -103,61 +104,53 @@ class _Attend(torch.autograd.Function):
         ctx.save_for_backward(q, k, v)
         ctx.plan = plan
         out = q.new_empty((*q.shape[:3], v.shape[-1]))
-        folded, keys, values = _folded(q, k), k.flatten(0, 1), v.flatten(0, 1)
-        target = _folded(out, k)
-        for heads, cut in plan.parts(folded.shape[1], len(keys)):
-            part = folded[heads], keys[heads], values[heads]
-            _forward(*part, target[heads], cut, plan)
+        given, target = Heads.of(q, k, v), folded(out, k.shape[1])
+        for heads, cut in plan.parts(*given.q.shape[:2]):
+            _forward(given.take(heads), target[heads], cut, plan)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v = ctx.saved_tensors
-        dq, dk, dv = (torch.zeros_like(t, memory_format=torch.contiguous_format) for t in (q, k, v))
-        inputs = _folded(q, k), k.flatten(0, 1), v.flatten(0, 1), _folded(upstream, k)
-        results = _folded(dq, k), dk.flatten(0, 1), dv.flatten(0, 1)
-        for heads, cut in ctx.plan.parts(inputs[0].shape[1], len(inputs[1])):
-            _backward(*(t[heads] for t in (*inputs, *results)), cut, ctx.plan)
-        return dq, dk, dv, None
+        tensors = ctx.saved_tensors
+        gradients = zeros_like(tensors)
+        given, results = Heads.of(*tensors), Heads.of(*gradients)
+        g = folded(upstream, given.k.shape[0] // len(upstream))
+        for heads, cut in ctx.plan.parts(*given.q.shape[:2]):
+            _backward(given.take(heads), g[heads], results.take(heads), cut, ctx.plan)
+        return *gradients, None
 
 
-def _folded(rows: Tensor, k: Tensor) -> Tensor:
-    """(B, H, L, D) -> (B * Hkv, G, L, D): the heads of queries that share a head of keys."""
-    return rows.reshape(-1, rows.shape[1] // k.shape[1], *rows.shape[2:])
-
-
-def _forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, cut: Cut, plan: Plan) -> None:
-    scratch = q.new_empty(len(q) * q.shape[1] * plan.block)
+def _forward(given: Heads, out: Tensor, cut: Cut, plan: Plan) -> None:
+    q, k, v = given
+    scratch = q.new_empty(q.shape[0] * q.shape[1] * plan.block)
     for strip in cut.strips:
-        rows = _rows(q, strip)
+        rows = given.rows(strip.rows)
         total = q.new_zeros((*rows.shape[:2], v.shape[-1]))
         for tile in strip.tiles:
             scores = _view(scratch, *rows.shape[:2], width(tile.keys))
             torch.bmm(rows, k[:, tile.keys].mT, out=scores)
             cut.hide(scores, strip, tile)
             if plan.degree > 1:
-                # torch has loops of their own for the powers 2 and 3, one pass each.
+                # torch has loops of their own for the powers 2 and 3: one pass, no exponential.
                 scores.pow_(plan.degree)
             total.baddbmm_(scores, v[:, tile.keys])
-        out[:, :, strip.rows] = total.unflatten(1, (q.shape[1], -1))
+        place(total, out, strip.rows)
 
 
-def _backward(
-    q: Tensor, k: Tensor, v: Tensor, upstream: Tensor,
-    dq: Tensor, dk: Tensor, dv: Tensor, cut: Cut, plan: Plan,
-) -> None:  # fmt: skip
+def _backward(given: Heads, upstream: Tensor, results: Heads, cut: Cut, plan: Plan) -> None:
     """With w = s^p and g the gradient of the output: dv = w^T g, ds = p s^(p-1) (g v^T)."""
-    scratch = q.new_empty((3, len(q) * q.shape[1] * plan.block))
-    sums = [(torch.zeros_like(a), torch.zeros_like(b)) for a, b in _blocks(k, v, plan)]
+    q, k, v = given
+    scratch = q.new_empty((3, q.shape[0] * q.shape[1] * plan.block))
+    # The sums for a block of keys lie side by side, or products could not be added to them.
+    sums = [zeros_like(block) for block in _blocks(k, v, plan)]
     for strip in cut.strips:
-        rows, g = _rows(q, strip), _rows(upstream, strip)
+        rows, g = given.rows(strip.rows), upstream[:, :, strip.rows].flatten(1, 2)
         total = torch.zeros_like(rows)
         for tile in strip.tiles:
             keys, values = k[:, tile.keys], v[:, tile.keys]
-            scores, slopes, spare = (
-                _view(part, *rows.shape[:2], width(tile.keys)) for part in scratch
-            )
+            shape = *rows.shape[:2], width(tile.keys)
+            scores, slopes, spare = (_view(part, *shape) for part in scratch)
             torch.bmm(rows, keys.mT, out=scores)
             torch.bmm(g, values.mT, out=slopes)
             cut.hide(scores, strip, tile)
@@ -166,13 +159,13 @@ def _backward(
             else:
                 _raise(scores, slopes, spare, plan.degree)
             total.baddbmm_(slopes, keys, alpha=plan.degree)
-            block, inside = divmod(tile.keys.start, plan.kv_block)
-            inside = slice(inside, inside + width(tile.keys))
+            block, begin = divmod(tile.keys.start, plan.kv_block)
+            inside = slice(begin, begin + shape[-1])
             sums[block][0][:, inside].baddbmm_(slopes.mT, rows, alpha=plan.degree)
             sums[block][1][:, inside].baddbmm_(scores.mT, g)
-        dq[:, :, strip.rows] = total.unflatten(1, (q.shape[1], -1))
-    torch.cat([dk_part for dk_part, _ in sums], 1, out=dk)
-    torch.cat([dv_part for _, dv_part in sums], 1, out=dv)
+        place(total, results.q, strip.rows)
+    torch.cat([of_keys for of_keys, _ in sums], 1, out=results.k)
+    torch.cat([of_values for _, of_values in sums], 1, out=results.v)
 
 
 def _raise(scores: Tensor, slopes: Tensor, spare: Tensor, degree: int) -> None:
@@ -182,13 +175,8 @@ def _raise(scores: Tensor, slopes: Tensor, spare: Tensor, degree: int) -> None:
     scores.mul_(lower)
 
 
-def _rows(q: Tensor, strip: Strip) -> Tensor:
-    """(n, G, Lq, D) -> (n, G * rows, D)."""
-    return q[:, :, strip.rows].flatten(1, 2)
-
-
 def _blocks(k: Tensor, v: Tensor, plan: Plan) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(k.split(plan.kv_block, 1), v.split(plan.kv_block, 1), strict=True)
+    return zip(*(torch.split(t, plan.kv_block, 1) for t in (k, v)), strict=True)
 
 
 def _view(scratch: Tensor, *shape: int) -> Tensor:

@@ -40,7 +40,7 @@ class Features:
         d, whole = self.head_dim, self._whole
         twice = torch.cat([x, x], -1)
         rotated = twice.unfold(-1, d, 1)[:, :, :whole]
-        torch.mul(rotated, x[:, :, None], out=out[..., : whole * d].unflatten(-1, (whole, d)))
+        torch.mul(rotated, x[:, :, None], out=out[..., : whole * d].view(rotated.shape))
         if d % 2 == 0:
             torch.mul(x[..., d // 2 :], x[..., : d // 2], out=out[..., whole * d :])
         out[..., :d].mul_(0.5**0.5)

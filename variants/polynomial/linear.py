@@ -63,7 +63,7 @@ def recurrence(workload: Workload, *, degree: int, factor: Tensor) -> Recurrence
 
     def prefill(k: Tensor, v: Tensor) -> Tensor:
         state = k.new_zeros((k.shape[0] * k.shape[1], features.width, v.shape[-1]), dtype=wide)
-        for part in zip(k.split(CHUNK, 2), v.split(CHUNK, 2), strict=True):
+        for part in zip(*(torch.split(t, CHUNK, 2) for t in (k, v)), strict=True):
             state = added(state, *part)
         return state
 

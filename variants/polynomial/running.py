@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from harness import Mask, Workload
 from variants.polynomial.features import Features
+from variants.polynomial.heads import Heads, folded, place, zeros_like
 from variants.polynomial.steps import Step, steps, width
 from variants.polynomial.sums import FeatureSum
 
@@ -46,7 +47,7 @@ class Plan:
     def hide(self, scores: Tensor, step: Step) -> Tensor:
         """Write 0 where a row does not see a near key; scores (n, G * rows, keys)."""
         hidden = ~self.mask.dense_block(step.rows, step.near)
-        scores.unflatten(1, (-1, hidden.shape[-2])).masked_fill_(hidden, 0.0)
+        scores.view(len(scores), -1, *hidden.shape[-2:]).masked_fill_(hidden, 0.0)
         return scores
 
     def flops(self, workload: Workload) -> int:
@@ -68,58 +69,57 @@ class RunningSum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, plan: Plan) -> Tensor:
+        """(B, H, Lq, D), (B, Hkv, Lkv, D), (B, Hkv, Lkv, Dv) -> (B, H, Lq, Dv)."""
         ctx.save_for_backward(q, k, v)
         ctx.plan = plan
         out = q.new_empty((*q.shape[:3], v.shape[-1]))
-        for part in _parts(_folded(q, k), k.flatten(0, 1), v.flatten(0, 1), _folded(out, k)):
-            _forward(*part, plan)
+        given, target = Heads.of(q, k, v), folded(out, k.shape[1])
+        for heads in _parts(given):
+            _forward(given.take(heads), target[heads], plan)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v = ctx.saved_tensors
-        dq, dk, dv = (torch.zeros_like(t, memory_format=torch.contiguous_format) for t in (q, k, v))
-        inputs = _folded(q, k), k.flatten(0, 1), v.flatten(0, 1), _folded(upstream, k)
-        for part in _parts(*inputs, _folded(dq, k), dk.flatten(0, 1), dv.flatten(0, 1)):
+        """The gradients of q, k and v, from sums that are made again."""
+        tensors = ctx.saved_tensors
+        gradients = zeros_like(tensors)
+        given, results = Heads.of(*tensors), Heads.of(*gradients)
+        g = folded(upstream, given.k.shape[0] // len(upstream))
+        for heads in _parts(given):
+            part = given.take(heads), g[heads], results.take(heads)
             _backward_of_rows(*part, ctx.plan)
             _backward_of_keys(*part, ctx.plan)
-        return dq, dk, dv, None
+        return *gradients, None
 
 
-def _folded(rows: Tensor, k: Tensor) -> Tensor:
-    """(B, H, L, D) -> (B * Hkv, G, L, D): the heads of queries that share a head of keys."""
-    return rows.reshape(-1, rows.shape[1] // k.shape[1], *rows.shape[2:])
+def _parts(given: Heads) -> Iterator[slice]:
+    """Heads of keys that are computed together."""
+    count, groups = given.q.shape[:2]
+    step = max(1, HEADS // groups)
+    return (slice(at, at + step) for at in range(0, count, step))
 
 
-def _parts(q: Tensor, *others: Tensor) -> Iterator[list[Tensor]]:
-    """Some heads of keys at a time, with their queries (N, G, L, D)."""
-    step = max(1, HEADS // q.shape[1])
-    for at in range(0, len(q), step):
-        yield [tensor[at : at + step] for tensor in (q, *others)]
-
-
-def _forward(q: Tensor, k: Tensor, v: Tensor, out: Tensor, plan: Plan) -> None:
+def _forward(given: Heads, out: Tensor, plan: Plan) -> None:
+    q, k, v = given
     keys = FeatureSum(plan.features, len(k), v.shape[-1], v)
     for step, some in zip(plan.steps, plan.read, strict=True):
         _enter(keys, k, v, step)
-        rows = q[:, :, step.rows].flatten(1, 2)
+        rows = given.rows(step.rows)
         total = keys.read(rows) if some else q.new_zeros((*rows.shape[:2], v.shape[-1]))
         if width(step.near):
             scores = plan.hide(torch.bmm(rows, k[:, step.near].mT), step)
             total.baddbmm_(scores.pow_(plan.features.degree), v[:, step.near])
-        out[:, :, step.rows] = total.unflatten(1, (q.shape[1], -1))
+        place(total, out, step.rows)
 
 
-def _backward_of_rows(
-    q: Tensor, k: Tensor, v: Tensor, upstream: Tensor, dq: Tensor, dk: Tensor, dv: Tensor,
-    plan: Plan,
-) -> None:  # fmt: skip
+def _backward_of_rows(given: Heads, upstream: Tensor, results: Heads, plan: Plan) -> None:
     """dq, and what near keys add to dk and dv: with s their scores, ds = p s^(p-1) (g v^T)."""
+    _, k, v = given
     keys, degree = FeatureSum(plan.features, len(k), v.shape[-1], v), plan.features.degree
     for step, some in zip(plan.steps, plan.read, strict=True):
         _enter(keys, k, v, step)
-        rows, g = q[:, :, step.rows].flatten(1, 2), upstream[:, :, step.rows].flatten(1, 2)
+        rows, g = given.rows(step.rows), upstream[:, :, step.rows].flatten(1, 2)
         total = keys.slope(rows, g) if some else torch.zeros_like(rows)
         if width(step.near):
             near_k, near_v = k[:, step.near], v[:, step.near]
@@ -127,24 +127,22 @@ def _backward_of_rows(
             slopes = plan.hide(torch.bmm(g, near_v.mT), step)
             slopes.mul_(scores.pow(degree - 1))
             total = torch.baddbmm(total, slopes, near_k, alpha=degree)
-            dk[:, step.near].baddbmm_(slopes.mT, rows, alpha=degree)
-            dv[:, step.near].baddbmm_(scores.pow_(degree).mT, g)
-        dq[:, :, step.rows] = total.unflatten(1, (q.shape[1], -1))
+            results.k[:, step.near].baddbmm_(slopes.mT, rows, alpha=degree)
+            results.v[:, step.near].baddbmm_(scores.pow_(degree).mT, g)
+        place(total, results.q, step.rows)
 
 
-def _backward_of_keys(
-    q: Tensor, k: Tensor, v: Tensor, upstream: Tensor, dq: Tensor, dk: Tensor, dv: Tensor,
-    plan: Plan,
-) -> None:  # fmt: skip
+def _backward_of_keys(given: Heads, upstream: Tensor, results: Heads, plan: Plan) -> None:
     """What rows add to dk and dv of the keys that had entered: forward, from the last row on."""
+    _, k, v = given
     rows = FeatureSum(plan.features, len(k), v.shape[-1], v)
     for step, some in zip(reversed(plan.steps), reversed(plan.read), strict=True):
         if some:
-            rows.add(q[:, :, step.rows].flatten(1, 2), upstream[:, :, step.rows].flatten(1, 2))
+            rows.add(given.rows(step.rows), upstream[:, :, step.rows].flatten(1, 2))
         if width(step.entering):
             keys, values = k[:, step.entering], v[:, step.entering]
-            dk[:, step.entering] += rows.slope(keys, values)
-            dv[:, step.entering] += rows.read(keys)
+            results.k[:, step.entering] += rows.slope(keys, values)
+            results.v[:, step.entering] += rows.read(keys)
         if step.fresh:
             rows.empty()
 

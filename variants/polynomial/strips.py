@@ -34,7 +34,7 @@ class Cut:
 
     def hide(self, scores: Tensor, strip: Strip, tile: Tile) -> None:
         """Write 0 where a row does not see a key; scores (n, G * rows, keys), rows innermost."""
-        by_row = scores.unflatten(1, (-1, width(strip.rows)))
+        by_row = scores.view(len(scores), -1, width(strip.rows), scores.shape[-1])
         for part in tile.partial:
             hidden = ~self.mask.dense_block(strip.rows, part)
             inside = slice(part.start - tile.keys.start, part.stop - tile.keys.start)
@@ -50,8 +50,10 @@ class Cut:
 
 def cuts(mask: Mask, q_block: int, kv_block: int) -> tuple[Cut, ...]:
     """One for each sequence under padding, else one for all of them."""
-    bounds = zip(mask.start.split(1), mask.stop.split(1), strict=True)
-    each = (mask.altered(start=start, stop=stop) for start, stop in bounds)
+    each = (
+        mask.altered(start=mask.start[at : at + 1], stop=mask.stop[at : at + 1])
+        for at in range(len(mask.start))
+    )
     return tuple(Cut(one, _strips(one, q_block, kv_block)) for one in each)
 
 

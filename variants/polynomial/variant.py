@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from harness import Attention, Cost, Mask, Recurrence, Workload, register
+from variants.polynomial import linear
 from variants.polynomial.family import PolynomialFamily, overflow, row_norms
 
 
@@ -63,8 +64,6 @@ class Polynomial(PolynomialFamily):
         """`linear` decodes from the state of its features where every key is seen."""
         if self.kernel != "linear" or not mask.is_full:
             return None
-        from variants.polynomial import linear
-
         return linear.recurrence(workload, degree=self.degree, factor=self._factor(workload, mask))
 
     def unsupported(self, workload: Workload) -> str | None:
