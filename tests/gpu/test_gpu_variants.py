@@ -14,6 +14,7 @@ from harness.device import CudaDevice
 from harness.inputs import make_inputs
 from harness.variant import AttentionOp
 from harness.workload import Workload
+from tests.build import op_named
 
 # Asked of the device, since torch.cuda.is_available() would spoil forks of other tests.
 UNAVAILABLE = CudaDevice().unavailable()
@@ -135,7 +136,7 @@ def test_gradients_are_those_of_the_definition(
 @pytest.mark.parametrize("dtype", BOUNDS)
 @pytest.mark.parametrize(("text", "fields"), OF_ITS_OWN, ids=str)
 def test_shapes_of_its_own(text: str, fields: dict[str, Any], dtype: str) -> None:
-    op = variant.build(variant.parse_spec(text))
+    op = op_named(text)
     workload = _workload({"q_len": 300, **fields}, dtype, "forward+backward")
     _refuse_unsupported(op, workload)
     _assert_gradients(op, workload, BOUNDS[dtype])

@@ -7,7 +7,7 @@ import torch
 
 from harness.errors import VariantError
 from harness.variant import create
-from tests.build import workload
+from tests.build import op_named, workload
 from tests.variants.looped import computed, looped
 from variants.relu import Relu
 
@@ -21,7 +21,7 @@ def test_it_is_the_formula_pair_by_pair(power: int) -> None:
     expected = looped(
         case, lambda products, h, i, keys: [max(0.0, scale * p) ** power / 7 for p in products]
     )
-    torch.testing.assert_close(computed(create("relu", {"power": power}), case), expected)
+    torch.testing.assert_close(computed(op_named(f"relu(power={power})"), case), expected)
 
 
 def test_a_row_without_positive_scores_is_zero() -> None:
