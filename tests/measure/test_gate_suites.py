@@ -39,13 +39,16 @@ def reduced(asked: Workload) -> Workload:
 
 
 def asked_of(name: str) -> Iterator[tuple[AttentionOp, Workload]]:
-    """One variant of each definition of a suite with each workload, dear ones reduced."""
+    """One variant of each definition of a suite with each workload it takes, dear ones reduced."""
     suite = load_suite(name, device="cpu")
-    ops = {definition_key(op)[0]: op for op in map(build, suite.variants)}
-    for asked in suite.workloads():
-        yield from (
-            (op, reduced(asked)) for op in ops.values() if asked.bias == "none" or op.biased
-        )
+    for asked in map(reduced, suite.workloads()):
+        ops = [op for op in map(build, suite.variants) if takes(op, asked)]
+        yield from ((op, asked) for op in {definition_key(op)[0]: op for op in ops}.values())
+
+
+def takes(op: AttentionOp, asked: Workload) -> bool:
+    """Whether a case of this variant would run here."""
+    return (asked.bias == "none" or op.biased) and op.unsupported(asked) is None
 
 
 class Gates:
