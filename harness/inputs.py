@@ -13,7 +13,8 @@ def make_inputs(workload: Workload, draw: int = 0) -> tuple[Tensor, Tensor, Tens
 
     q and k are scaled so that the scores have standard deviation `logit_std`: with uniform or
     tiny inputs softmax attention is the mean of v, and a gate lets that pass. Under
-    `low_rank(r, s)` they lie in r of the D dimensions, so that scores have rank r. `draw` numbers
+    `low_rank(r, s)` they lie in r of the D dimensions, so that scores have rank r. Of a layer that
+    attends to itself, q and k are both its input. `draw` numbers
     independent draws of the same workload; the same workload and draw give the same values.
     """
     generator = torch.Generator().manual_seed(workload.seed * 1_000_003 + draw)
@@ -26,6 +27,8 @@ def make_inputs(workload: Workload, draw: int = 0) -> tuple[Tensor, Tensor, Tens
         basis = _subspaces(workload)
         q = _embedded(q, basis.repeat_interleave(h // hkv, 0))
         k = _embedded(k, basis)
+    if workload.attends_to_itself:
+        k = q
     q, k, v = (t.to(dtype=workload.torch_dtype, device=workload.device) for t in (q, k, v))
     return q, k, v
 

@@ -154,11 +154,16 @@ class Workload(BaseModel):
 
     @property
     def carried(self) -> Workload:
-        """What is measured of a layer: the same on x as one head of all features."""
+        """What is called of a layer: the same on x as one head of all features."""
         one = {"heads": 1, "kv_heads": 1, "head_dim": self.model_dim, "v_head_dim": self.model_dim}
         plain = dict.fromkeys(("height", "width", "channels", "footprint"))
         scale = self.model_dim**-0.5
-        return self.model_copy(update={"level": "op", "scale": scale, **one, **plain})
+        return self.model_copy(update={"scale": scale, **one, **plain})
+
+    @property
+    def attends_to_itself(self) -> bool:
+        """True of a layer whose input stands for queries and keys alike."""
+        return self.level == "layer" and self.q_len == self.kv_len
 
     @property
     def mask_spec(self) -> MaskSpec:

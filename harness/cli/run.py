@@ -70,7 +70,7 @@ def run_command(
 
 
 def _announce(suite: Any, budget: float | None, *, as_json: bool) -> None:
-    from harness.execute.local import estimate_s
+    from harness.execute.estimate import estimate_s
 
     blocks, cases = suite.counts()
     about = estimate_s(suite, budget)

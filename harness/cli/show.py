@@ -102,7 +102,7 @@ def _supports(op: Any, device: str) -> dict[str, str | None]:
 
 
 def _suite(name: str) -> dict[str, Any]:
-    from harness.execute.local import estimate_s
+    from harness.execute.estimate import estimate_s
     from harness.suite import load_suite
 
     suite = load_suite(name)

@@ -52,19 +52,6 @@ def default_folder(suite: Suite, device: str) -> Path:
     return Path("results", "local", f"{suite.name}-{stamp}-{machine_slug(device)}")
 
 
-def estimate_s(suite: Suite, budget_s: float | None = None) -> float:
-    """About how long a run takes on a quiet machine, when every block spends its budget.
-
-    budget_s: what the run should take; what is not racing it takes nevertheless.
-    """
-    blocks, cases = suite.counts()
-    # Measured: a probe with its truth about 0.4 s; a launch 0.5 s and 0.1 s a case to warm up.
-    launches = suite.measure.launches
-    least = blocks * 0.5 * launches + cases * (0.4 + 0.1 * launches)
-    whole = least + blocks * suite.measure.budget_s
-    return whole if budget_s is None else min(whole, max(least, budget_s))
-
-
 def run_suite(request: Request, listeners: Listeners) -> None:
     """Run what the folder does not hold yet; each block is on disk before the next starts.
 

@@ -79,7 +79,8 @@ def _one_token_dropped(subject: Subject) -> Produced | str:
     if not others:
         return "no judged row sees another token"
     token = min(others, key=lambda j: abs(j - at))
-    reads = subject.asked.sources - 1
+    # Of a layer that attends to itself x stands in q, unless it is run on some rows of it.
+    reads = 1 if subject.asked.sources == 2 or subject.asked.rowwise else 0
     inputs = [tensor.clone() for tensor in subject.inputs]
     inputs[reads][b, :, token] = 0.0
     index = torch.tensor([row])

@@ -66,7 +66,7 @@ def judge(produced: Produced, truth: Truth, workload: Workload) -> Numerics:
         error_bound=bound,
         gradient_error=gradients[0],
         gradient_error_bound=gradients[1],
-        deviation=relative_error(found, truth.softmax, truth.judged),
+        deviation=_deviation(found, truth, workload),
         output_rms=_rms(found, truth),
         rows=len(truth.rows),
         wrong=wrong or gradients[2],
@@ -93,9 +93,17 @@ def row_fault(found: Tensor, expected: Tensor, judged: Tensor, limit: Tensor) ->
     return f"batch {b}, head {h}, judged row {r} is off by {off:.2g}, allowed {allowed:.2g}"
 
 
+def _deviation(found: Tensor, truth: Truth, workload: Workload) -> float | None:
+    """From softmax attention; absent for a layer, whose projections are its own."""
+    if workload.level == "layer":
+        return None
+    return relative_error(found, truth.softmax, truth.judged)
+
+
 def _rms(found: Tensor, truth: Truth) -> float:
     elements = _judged_rows(truth) * found.shape[-1]
-    return over_rows(row_norms(found), truth.judged) / max(elements, 1) ** 0.5
+    size: float = over_rows(row_norms(found), truth.judged) / max(elements, 1) ** 0.5
+    return size
 
 
 def _judged_rows(truth: Truth) -> int:

@@ -38,6 +38,8 @@ def hindrance(call: Call, planner: Perturbations, name: str) -> str | None:
     claim = CLAIMS.get(name)
     if claim is not None and not getattr(call.op, claim):
         return f"the variant says {claim} = False"
+    if name == "row_independence" and call.op.sources == 1:
+        return "its queries are its keys as well"
     if name in LEAKS:
         return _not_hidden(call.workload, planner, name)
     return _no_other_scale(call) if name == "scale" else _too_little(call.workload, name)

@@ -15,7 +15,8 @@ from harness.workload import VariantSpec, Workload
 class Carrier(AttentionOp):
     """A layer as an op: q is x as one head (B, 1, Lq, W), k its context, v is not read.
 
-    Where it attends to itself, k is not read either, and x stands for both queries and keys.
+    Where it attends to itself, k is not read either, and x stands for both queries and keys. Its
+    definition may be run on some rows of x, then with k, which holds all of x.
     """
 
     def __init__(self, layer: AttentionLayer, workload: Workload) -> None:
@@ -24,8 +25,10 @@ class Carrier(AttentionOp):
         # Claims are class variables; these are the layer's.
         vars(self).update(
             {name: getattr(layer, name) for name in (*claims, "name", "family", "approximates")},
-            sources=1 if workload.q_len == workload.kv_len else 2,
+            sources=1 if workload.attends_to_itself else 2,
         )
+        # A gradient of x is that of its rows as queries and as keys: no part of them has it.
+        vars(self)["rowwise"] = layer.rowwise and not workload.has_gradients
 
     @property
     def spec(self) -> VariantSpec:
@@ -40,7 +43,8 @@ class Carrier(AttentionOp):
         """The layer's, with the parameters that its module has in the case's dtype."""
         module = self._built(mask).to(device=q.device, dtype=self.asked.torch_dtype).to(q.dtype)
         x = q[:, 0]
-        context = k[:, 0] if self.sources == 2 else x
+        # On some rows only, what they attend to is in k, which holds the same values.
+        context = x if self.sources == 1 and not self.rowwise else k[:, 0]
         return self.layer.definition(module, x, context, mask=mask)[:, None]
 
     def expected_kernels(self, workload: Workload) -> tuple[str, ...]:

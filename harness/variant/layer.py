@@ -16,10 +16,12 @@ class AttentionLayer(Variant):
 
     For what is no function of q, k and v. `build` is all that is required. Of images, Lq = height *
     width in row-major order, W = channels: what wants (B, C, height, width) takes a view. What it
-    takes: `crosses`, a context (B, Lkv, W) of another length; `masked`, any mask at all (lengths
-    and causality belong to a mask: one that a layer cannot honour goes into `unsupported`).
-    Rows of a layer depend on each other, its heads mix, and it has no scale but its own; that
-    rows may be reordered it must say.
+    takes: `crosses`, a context (B, Lkv, W) of another length. A mask that it cannot honour belongs
+    in `unsupported`.
+
+    Heads of a layer mix, and it has no scale but its own. That rows may be reordered
+    (`permutation_equivariant`) it must say, and that `definition` may be given some rows of x, with
+    all of them as the context (`rowwise`).
     """
 
     rowwise: ClassVar[bool] = False

@@ -55,6 +55,7 @@ class Lifted(AttentionLayer):
             family=op.family,
             approximates=op.approximates,
             biased=False,
+            rowwise=op.rowwise,
             permutation_equivariant=op.permutation_equivariant,
             deterministic=op.deterministic,
             crosses=True,

@@ -12,7 +12,8 @@ import pytest
 
 from harness.errors import RunError
 from harness.execute import local
-from harness.execute.local import Listeners, Request, default_folder, estimate_s, git_state
+from harness.execute.estimate import estimate_s
+from harness.execute.local import Listeners, Request, default_folder, git_state
 from harness.execute.workers import Outcome
 from harness.suite import Suite, load_suite
 from tests.execute.asking import Pretended
@@ -44,7 +45,20 @@ def test_estimate_covers_the_budgets(suite: Suite) -> None:
     # What is not racing takes its time, whatever was asked for.
     least = estimate_s(suite) - 2 * 5
     asked = [estimate_s(suite, budget_s) for budget_s in (0.1, least + 3, 1000.0)]
-    assert asked == pytest.approx([least, least + 3, estimate_s(suite)])
+    assert asked == pytest.approx([least, least + 3, estimate_s(suite)], abs=0.01)
+
+
+def test_estimate_follows_the_size_of_what_is_run(tmp_path: Path, installed: None) -> None:
+    def estimated(name: str, **given: str) -> float:
+        overrides = [f"{field}={value}" for field, value in given.items()]
+        return estimate_s(load_suite(name, overrides=overrides), None)
+
+    # Two cores took 97 s and 590 s.
+    assert 60 < estimated("quick", threads="2") < 160
+    assert 390 < estimated("growth", threads="2") < 900
+    small = estimated("growth", threads="2", q_len="64")
+    assert estimated("growth", threads="2", q_len="4096") > 10 * small
+    assert estimated("growth", threads="2", q_len="64", **{"pass": "backward"}) > small
 
 
 def test_git_state_of_a_checkout_and_of_none(tmp_path: Path) -> None:

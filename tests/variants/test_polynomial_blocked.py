@@ -135,14 +135,14 @@ def test_memory_at_16384_is_a_fraction_of_softmax(pass_: str, least: int) -> Non
     machine: of degree 2 for softmax, which holds matrices of scores, of degree 1 for blocks.
     """
     found: dict[Polynomial | Softmax, list[int]] = {
-        op: [_peak(op, workload(pass_=pass_, q_len=1024 * n, head_dim=64)) for n in (1, 2, 3, 4)]
+        op: [_peak(op, workload(pass_=pass_, q_len=512 * n, head_dim=64)) for n in (1, 2, 3, 4)]
         for op in (Softmax(), BLOCKED)
     }
     rises = {op: [b - a for a, b in itertools.pairwise(peaks)] for op, peaks in found.items()}
     bends = {op: [b - a for a, b in itertools.pairwise(rise)] for op, rise in rises.items()}
     assert bends[BLOCKED] == [0, 0]
     assert bends[Softmax()][0] == bends[Softmax()][1] > 0
-    more = 16384 // 1024 - 1
+    more = 16384 // 512 - 1
     softmax, own = (
         found[op][0] + more * rises[op][0] + more * (more - 1) // 2 * bends[op][0] for op in found
     )

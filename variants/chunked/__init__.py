@@ -51,12 +51,15 @@ class Chunked(SoftmaxFamily):
         return None
 
     def cost(self, workload: Workload) -> Cost:
-        """The pairs of the chunks that are not skipped; backward computes their scores again.
+        """The pairs of the chunks that are not skipped; backward's five products of them.
 
         Time grows with the square of the length, under a window with the length; the chunks
         bound the scores in memory.
         """
         visited = pairs(chunks(workload.build_mask("cpu"), self.q_chunk, self.kv_chunk))
-        flops = workload.flops_of(workload.batch * workload.heads * visited)
+        d, dv = workload.head_dim, workload.v_head_dim
+        flops = workload.flops_of(
+            workload.batch * workload.heads * visited, backward=(3 * d + 2 * dv) / (d + dv)
+        )
         growth = 2.0 if workload.mask_spec.window is None else 1.0
         return Cost(flops=flops, time_growth=growth, memory_growth=1.0)
