@@ -28,7 +28,7 @@ def rows(section: str) -> dict[str, str]:
     return dict(found)
 
 
-def classes() -> Iterator[tuple[str, type[variant.AttentionOp]]]:
+def classes() -> Iterator[tuple[str, type[variant.Variant]]]:
     for found in pkgutil.iter_modules(variants.__path__):
         importlib.import_module(f"variants.{found.name}")
     variant.load_installed()

@@ -93,7 +93,10 @@ class AdditiveStates(nn.Module):
 @register("bilstm_attention")
 @dataclass(frozen=True)
 class BilstmAttention(AttentionLayer):
-    """A BiLSTM whose states attend to each other: `scaled` dot products, or `additive` hops."""
+    """A BiLSTM whose states attend to each other: `scaled` dot products, or `additive` hops.
+
+    The hops are the structured self-attention of Lin et al. 2017, arXiv:1703.03130.
+    """
 
     family = "lstm"
     kind: Literal["scaled", "additive"] = "scaled"
