@@ -1,1 +1,1 @@
-"""Analysis of frames: growth, crossovers, and the comparison of two runs."""
+"""Analysis of frames: growth, crossovers, claims, and the comparison of two runs."""

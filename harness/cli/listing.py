@@ -32,6 +32,7 @@ def list_variants(as_json: bool) -> None:
         {
             "name": name,
             "family": cls.family or name,
+            "approximates": cls.approximates or None,
             "parameters": {
                 key: {"type": found.type_text, "default": None if found.required else found.default}
                 for key, found in variant.parameters(cls).items()
@@ -43,10 +44,12 @@ def list_variants(as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table("variant", "family", "parameters", "what it is", box=None, pad_edge=False)
+    heads = ("variant", "family", "approximates", "parameters", "what it is")
+    table = Table(*heads, box=None, pad_edge=False)
     for row in rows:
         names = ", ".join(f"{k}={v['default']}" for k, v in row["parameters"].items())
-        table.add_row(row["name"], row["family"], names or "-", row["summary"])
+        stands_for = row["approximates"] or "-"
+        table.add_row(row["name"], row["family"], stands_for, names or "-", row["summary"])
     Console().print(table)
 
 

@@ -71,6 +71,7 @@ def _variant(text: str) -> dict[str, Any]:
     return {
         "name": str(spec),
         "family": variant.family_of(op),
+        "approximates": op.approximates or None,
         "summary": summary(cls),
         "about": inspect.getdoc(cls),
         "source": variant.source_file(cls),
@@ -131,6 +132,9 @@ def _run(folder: Path) -> dict[str, Any]:
 def _print_variant(content: dict[str, Any]) -> None:
     click.echo(f"{content['name']} (family {content['family']})\n{content['about']}\n")
     click.echo(f"source: {content['source']}")
+    if content["approximates"]:
+        what = content["approximates"]
+        click.echo(f"approximates: {what} (deviation: from it; error: from its own definition)")
     click.echo(f"checked against: {content['checked_against']}")
     for key, found in content["parameters"].items():
         click.echo(f"parameter {key}: {found['type']} = {found['default']}")

@@ -170,8 +170,8 @@ def _number(claim: Claim, value: float) -> str:
 def _measured(claim: Claim, figure: Figure) -> str:
     value, low, high = figure.value, figure.low, figure.high
     if claim.form == "growth":
-        inside = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
-        return f"{claim.along}^{value:.2f}{inside}"
+        inside = "" if low is None or high is None else f" [{_places(low)}, {_places(high)}]"
+        return f"{claim.along}^{_places(value)}{inside}"
     if claim.form == "value":
         if claim.measure == "time":
             return seconds(value, low, high)
@@ -183,3 +183,8 @@ def _measured(claim: Claim, figure: Figure) -> str:
     digits = min(MOST_DIGITS, digits_known(value, low, high) + 1)
     ends = ", ".join(rounded(end, digits) for end in (low, high))
     return f"{rounded(value, digits)}x [{ends}]"
+
+
+def _places(exponent: float) -> str:
+    # Adding 0 turns a rounded -0 into 0.
+    return f"{round(exponent, 2) + 0.0:.2f}"

@@ -64,6 +64,8 @@ def test_list_variants(call: Call) -> None:
     assert {"softmax", "sdpa", "flex", "xformers", "polynomial", "chunked"} <= set(rows)
     assert rows["polynomial"]["parameters"]["degree"] == {"type": "int", "default": 3}
     assert rows["sdpa"]["family"] == "softmax"
+    assert (rows["sdpa"]["approximates"], rows["nystrom"]["approximates"]) == (None, "softmax")
+    assert "approximates" in answer.out
 
 
 def test_list_suites(call: Call) -> None:
@@ -87,6 +89,14 @@ def test_show_a_variant(call: Call) -> None:
     assert told["checked_against"] == "definition"
     assert Path(told["source"]).name == "xformers.py"
     assert set(told["supports"]) == {"cpu", "cuda"}
+
+
+def test_show_says_what_a_variant_approximates(call: Call) -> None:
+    line = "approximates: softmax (deviation: from it; error: from its own definition)"
+    assert line in call("show", "performer").out.splitlines()
+    assert "approximates" not in call("show", "sdpa").out
+    told = json.loads(call("show", "performer", "--json").out)["variant"]
+    assert (told["approximates"], told["checked_against"]) == ("softmax", "definition")
 
 
 def test_show_a_variant_of_a_file(call: Call) -> None:

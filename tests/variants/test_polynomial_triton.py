@@ -27,22 +27,33 @@ ROOT = Path(__file__).parents[2]
 TRITON = Polynomial(kernel="triton")
 
 
+# The part of the contract that is run here, in half a minute. All of it takes four:
+# TRITON_INTERPRET=1 pytest tests/conformance -k triton
+CONTRACT = (
+    "test_dtypes or test_head_dims or test_decode or test_scale_is_the_workloads "
+    "or test_fully_masked_rows or (test_strided_inputs and window) "
+    "or test_a_prepared_call_keeps_no_values or (claims_holds and everything and float32)"
+)
+
+
 @needs_triton
-def test_conformance_under_the_interpreter() -> None:
-    """The whole contract, and lengths of several tiles: what is skipped, and why, is known."""
-    checks = ["tests/conformance", "tests/variants/interpreted_triton.py", "-k", "triton"]
-    command = [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", *checks]
+def test_the_kernels_under_the_interpreter() -> None:
+    """Lengths of several tiles and the contract; what is skipped, and why, is known."""
+    files = ["tests/variants/interpreted_triton.py", "tests/conformance"]
+    chosen = f"interpreted_triton or (triton and ({CONTRACT}))"
+    command = [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", "-k", chosen]
     environment = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
     environment |= {"TRITON_INTERPRET": "1", "COLUMNS": "200"}
-    found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    found = subprocess.run(
+        command + files, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     assert found.returncode == 0, found.stdout[-5000:] + found.stderr[-2000:]
     passed = re.search(r"(\d+) passed", found.stdout)
     assert passed is not None
-    assert int(passed[1]) > 150
-    skipped = set(re.findall(r"SKIPPED .*?: polynomial\(kernel=triton\): (.*)", found.stdout))
+    assert int(passed[1]) >= 40
+    skipped = set(re.findall(r"SKIPPED .*?: (.*)", found.stdout))
     assert skipped == {
-        "kernel=triton takes float32, bfloat16, float16, found float64",
-        "polynomial takes no bias",
+        "polynomial(kernel=triton): kernel=triton takes float32, bfloat16, float16, found float64"
     }
 
 
