@@ -181,7 +181,7 @@ def _draw_panels(
 
 def _handle(chart: Chart, name: str, styles: Looks) -> Line2D:
     look = styles[name]
-    line = look.dash if chart.joined else "none"
+    line: Any = look.dash if chart.joined else "none"
     return Line2D([], [], color=look.colour, linestyle=line, **marker(look))
 
 

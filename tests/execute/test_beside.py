@@ -14,7 +14,7 @@ from harness.execute import beside, checker, race
 from harness.execute.beside import Beside
 from harness.execute.worker import prepare_folder
 from harness.measure.calls import Call
-from harness.measure.latency import Entrant
+from harness.measure.latency import Entrant, Race
 from harness.records.schema import EnergyResult, Launch
 from tests.build import workload
 from tests.execute.asking import described
@@ -160,7 +160,7 @@ def test_a_race_keeps_all_that_its_device_tells(
 def test_energy_is_measured_on_values_that_are_timed(
     installed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meter: type[FakeMeter]
 ) -> None:
-    class EndingApart(race.Race):
+    class EndingApart(Race):
         def run(self) -> None:
             self.refill(self.apart[0])
 

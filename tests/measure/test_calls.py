@@ -121,11 +121,12 @@ def test_what_is_compiled_is_what_is_timed(monkeypatch: pytest.MonkeyPatch) -> N
         return called
 
     monkeypatch.setattr(torch, "compile", compiling)
-    for op in (Recorder(), Stateful()):
+    stateful = Stateful()
+    for op in (Recorder(), stateful):
         compiled.clear()
         once(_call(op, _asked("decode", compile=True)), Clocked(op.log))
         assert len(compiled) == 1
-    assert compiled == [op._step]
+    assert compiled == [stateful._step]
 
 
 def test_gradients_are_those_of_the_output_gradient() -> None:

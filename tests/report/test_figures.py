@@ -102,13 +102,14 @@ def test_the_legend_shows_markers_as_they_are_drawn() -> None:
 def test_variants_at_a_single_length_stand_side_by_side() -> None:
     names = [BASELINE, FAST, "flex", "chunked"]
     one = drawn([row(name, 1000) for name in names])["latency-forward"].figure.axes[0]
-    places = [float(line.get_xdata()[0]) for line in one.get_lines()]
+    places = [float(np.asarray(line.get_xdata())[0]) for line in one.get_lines()]
     assert places == sorted(set(places))
     assert (places[0] * places[-1]) ** 0.5 == pytest.approx(1000)
     assert one.get_xlim()[0] < places[0] < 1000 < places[-1] < one.get_xlim()[1]
     assert "side by side" in one.get_xlabel()
     two = drawn([row(name, n) for name in names for n in (256, 512)])["latency-forward"]
-    assert {tuple(line.get_xdata()) for line in two.figure.axes[0].get_lines()} == {(256, 512)}
+    drawn_at = [np.asarray(line.get_xdata()) for line in two.figure.axes[0].get_lines()]
+    assert {tuple(places) for places in drawn_at} == {(256, 512)}
 
 
 def test_nothing_overlaps_the_legend(whole: tuple[list[Plot], list[Missing]]) -> None:
