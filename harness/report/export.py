@@ -19,9 +19,9 @@ COLUMNS = (
     "run", "machine", "suite", "case_id", "variant", "family", "approximates", "level", "pass",
     "batch", "heads", "kv_heads", "q_len", "kv_len", "head_dim", "footprint", "mask", "dtype",
     "device", "threads", "status", "reason", "latency_s", "latency_low_s", "latency_high_s",
-    "ratio", "ratio_low", "ratio_high", "verdict", "rounds", "launches", "peak_bytes", "output_bytes",
-    "rss_peak_bytes", "error", "gradient_error", "deviation", "first_call_s", "prepare_s",
-    "compile", "flops", "flops_per_s", "kernels",
+    "ratio", "ratio_low", "ratio_high", "verdict", "rounds", "launches", "peak_bytes",
+    "output_bytes", "rss_peak_bytes", "error", "gradient_error", "deviation", "first_call_s",
+    "prepare_s", "compile", "flops", "flops_per_s", "kernels",
 )  # fmt: skip
 # Whole numbers, which pandas turns into floats as soon as one is absent.
 WHOLE = (
