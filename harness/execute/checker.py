@@ -27,7 +27,8 @@ APART_DRAWS = 2
 
 Two, so that gradients kept from one are found on the other. Never timed: a GPU multiplies zeros at
 a higher clock than numbers."""
-MOST_DRAWS = 8
+LEAST_DRAWS, MOST_DRAWS = 3, 8
+"""Three at least: what is kept and given again in turn would be right where two alternate."""
 POOL_BYTES = 64 << 20
 SLACK = 2.0
 """A timed output is held to twice the bound of the probe: its values are new, its rows few."""
@@ -44,7 +45,7 @@ class Pool:
     def __init__(self, workload: Workload) -> None:
         self.workload = workload
         self.all_rows = workload.all_pairs <= ALL_ROWS_SCORES
-        self.draws = max(2, min(MOST_DRAWS, POOL_BYTES // max(1, workload.input_bytes())))
+        self.draws = max(LEAST_DRAWS, min(MOST_DRAWS, POOL_BYTES // max(1, workload.input_bytes())))
         few = workload.has_gradients and not self.all_rows
         self.apart = tuple(range(self.draws, self.draws + APART_DRAWS)) if few else ()
         self.inputs = [make_inputs(workload, draw + 1) for draw in range(self.draws)]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.device import device_named
+from harness.execute.checker import LEAST_DRAWS
 from harness.execute.cost import cost_of
 from harness.execute.setting import build, load_variants
 from harness.measure.faults import reason_of, status_of
@@ -50,8 +51,8 @@ def _hindrance(chosen: Variant, workload: Workload) -> tuple[str, str | None]:
     reason = reason or hindrance(chosen, workload)
     if reason is not None:
         return "unsupported", reason
-    # q, k, v once in the buffers, once as drawn, and at least an output as large as q.
-    needed, free = 2 * workload.input_bytes(), device.available_bytes()
+    # q, k, v once in the buffers, and of each draw.
+    needed, free = (1 + LEAST_DRAWS) * workload.input_bytes(), device.available_bytes()
     if needed > free:
         return "oom", f"its inputs need {needed:,} bytes, {free:,} are available"
     return "ok", None

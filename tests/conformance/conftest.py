@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -28,15 +26,3 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture
-def compiler() -> Iterator[None]:
-    """torch.compile with an empty cache of compiled functions."""
-    with warnings.catch_warnings():
-        # torch's own modules use what torch deprecates.
-        warnings.simplefilter("ignore")
-        importlib.import_module("torch._inductor.compile_fx")
-    torch.compiler.reset()
-    yield
-    torch.compiler.reset()

@@ -51,7 +51,12 @@ SURVEYED = [
     {"definition": "softmax", "own": False, "family": "softmax"},
     {"definition": "softmax", "own": False, "family": "softmax"},
     {"definition": "polynomial 2", "own": False, "family": "polynomial"},
-    {"definition": "polynomial 1", "own": True, "family": "polynomial"},
+    {
+        "definition": "polynomial 1",
+        "own": True,
+        "family": "polynomial",
+        "approximates": "softmax",
+    },
 ]
 
 
@@ -82,6 +87,8 @@ def test_a_truth_is_found_once_for_each_definition(block: Block, tmp_path: Path)
     assert {record.status for record in found.values() if record is not found["control"]} == {"ok"}
     against = {name: found[name].numerics.checked_against for name in NAMES}
     assert against == dict(zip(NAMES, ["definition"] * 3 + ["itself"], strict=True))
+    stands_in = {name: found[name].variant.approximates for name in NAMES}
+    assert stands_in == dict(zip(NAMES, ["", "", "", "softmax"], strict=True))
     assert len(found["control"].launches) == 2
     assert all(found[name].gate.survived == ("scale_off",) for name in NAMES)
     assert all(found[name].gate.vacuous for name in NAMES)

@@ -98,6 +98,7 @@ REASONS = {
     "caches_by_pointer": ("incorrect", WRONG + "batch 0, head 0, judged row"),
     "computes_once": ("incorrect", WRONG + "batch 0, head 0, judged row"),
     "stale_later": ("incorrect", WRONG + "batch 0, head 0, judged row"),
+    "in_turn_later": ("incorrect", WRONG + "batch 0, head 0, judged row"),
     "shares_buffer": ("incorrect", WRONG + "returns the same memory at every call"),
     "shares_buffer_later": ("incorrect", WRONG + "returns the same memory at every call"),
     "thread_1ms": ("incorrect", WRONG),
@@ -137,6 +138,16 @@ def test_stale_key_gradients_are_found(tricks: Any, pass_: str, rows: str) -> No
     assert tricked.fault is not None
     assert tricked.fault[1].startswith(WRONG + "gradient of k: error")
     assert plain.fault is None
+
+
+def test_two_results_in_turn_are_found_among_the_fewest_draws(
+    tricks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checker, "POOL_BYTES", 0)
+    shape = small()
+    assert Pool(shape).draws == checker.LEAST_DRAWS
+    _, tricked = raced(tricks.TRICKS["in_turn_later"](honest(shape)), shape)
+    assert tricked.fault is not None
 
 
 @pytest.mark.parametrize("name", ["honest", "undone_in_the_call"])
@@ -198,7 +209,7 @@ def test_draws_differ_and_those_apart_are_sparse(rows: str) -> None:
     dense = [int((upstream != 0).any(-1).any(0).any(0).sum()) for upstream in gradients]
     few = [CHECKED_ROWS] * APART_DRAWS if rows == "few rows" else []
     assert dense == [24] * pool.draws + few
-    assert pool.draws >= 2
+    assert pool.draws >= checker.LEAST_DRAWS
     assert len({float(upstream.sum()) for upstream in gradients}) == len(gradients)
     assert torch.equal(pool.buffers.q, pool.inputs[pool.draws - 1][0])
     drawn = pool.inputs[: pool.draws]

@@ -44,6 +44,7 @@ def test_an_answer(workers: Workers) -> None:
     assert outcome.task_s is not None
     assert outcome.result[0]["own"] is False
     assert outcome.result[0]["family"] == "faulty_elsewhere"
+    assert outcome.result[0]["approximates"] == ""
 
 
 def test_an_exception_keeps_its_traceback(workers: Workers) -> None:

@@ -65,6 +65,26 @@ def _stale_after(calls: int) -> Trick:
     return trick
 
 
+def _in_turn_after(calls: int) -> Trick:
+    """What the last two honest calls gave, in turn."""
+
+    def trick(honest: Attention) -> Attention:
+        given: list[Tensor] = []
+        count = 0
+
+        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            nonlocal count
+            count += 1
+            if count <= calls:
+                given.append(honest(q, k, v))
+                return given[-1]
+            return given[-2 + (count - calls - 1) % 2].clone()
+
+        return attend
+
+    return trick
+
+
 def _shared_after(calls: int) -> Trick:
     def trick(honest: Attention) -> Attention:
         kept: list[Tensor] = []
@@ -326,6 +346,7 @@ TRICKS: dict[str, Trick] = {
     "caches_by_pointer": _caching(lambda tensor: tensor.data_ptr()),
     "computes_once": _stale_after(1),
     "stale_later": _stale_after(HONEST_CALLS),
+    "in_turn_later": _in_turn_after(HONEST_CALLS),
     "shares_buffer": _shared_after(0),
     "shares_buffer_later": _shared_after(HONEST_CALLS),
     "thread_1ms": _in_thread(0.001),

@@ -21,6 +21,7 @@ REASONS = {
     "caches_by_pointer": ("incorrect", ROW),
     "computes_once": ("incorrect", ROW),
     "stale_later": ("incorrect", ROW),
+    "in_turn_later": ("incorrect", ROW),
     "shares_buffer": ("incorrect", SHARED),
     "shares_buffer_later": ("incorrect", SHARED),
     # Late, or on a machine with much to do not yet there when its lateness is looked for.

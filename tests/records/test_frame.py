@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from harness.records import COLUMNS, SCHEMA, controls, load, samples
+from harness.records.schema import Variant
 from tests.records.made import EIGHT, Record, case, control, launch, probe, write_run
 
 OLD = Path(__file__).parents[1] / "data" / "records-v1"
@@ -53,6 +54,15 @@ def test_the_frame_has_its_columns_whatever_the_run_holds(tmp_path: Path) -> Non
     assert len(set(COLUMNS)) == len(COLUMNS)
     assert list(load(write_run(tmp_path, _pair(0.5))).columns) == COLUMNS
     assert list(load([]).columns) == COLUMNS
+
+
+def test_what_a_variant_approximates_is_a_column_and_absent_for_one_of_its_own(
+    tmp_path: Path,
+) -> None:
+    stands_in = Variant(name="fast", text="fast", family="fast", approximates="softmax")
+    rows = _rows(tmp_path, _pair(0.5, variant=stands_in))
+    assert rows["approximates"]["fast"] == "softmax"
+    assert _missing(rows, "softmax", "approximates")
 
 
 def test_latency_and_its_interval(tmp_path: Path) -> None:

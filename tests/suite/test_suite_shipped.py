@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
 import pytest
 import yaml
 
+from harness import variant
 from harness.suite import load_suite, schema, shipped
 from harness.suite.model import Measure
 from harness.workload import Workload
@@ -92,6 +94,39 @@ def test_quick_covers_what_it_promises() -> None:
     assert min(w.q_len for w in workloads) == 256
     assert max(w.q_len for w in workloads if w.pass_ == "forward+backward") == 2048
     assert {w.device for w in workloads} == {"cpu"}
+
+
+def test_models_has_the_shapes_it_names() -> None:
+    workloads = list(load_suite("models", device="cpu").workloads())
+    shapes = {(w.heads, w.kv_heads, w.head_dim, w.q_len, w.kv_len) for w in workloads}
+    assert shapes == {
+        (12, 12, 64, 512, 512),
+        (16, 16, 64, 512, 512),
+        (12, 12, 64, 1024, 1024),
+        (12, 12, 64, 197, 197),
+        (32, 8, 128, 1024, 1024),
+        (8, 8, 40, 4096, 77),
+        (32, 8, 128, 1, 8192),
+    }
+    assert {w.mask for w in workloads if w.heads == 32 and w.pass_ == "forward"} == {"causal"}
+
+
+def test_approximation_crosses_length_spread_and_rank() -> None:
+    workloads = list(load_suite("approximation", device="cpu").workloads())
+    axes = [{w.q_len for w in workloads}, {w.logit_std for w in workloads}]
+    axes.append({w.logit_rank for w in workloads})
+    assert axes == [{512, 2048}, {0.5, 2.0, 4.0}, {4, 16, 64}]
+    assert len(workloads) == math.prod(map(len, axes))
+
+
+def test_field_has_every_variant_that_is_no_kernel_of_softmax_attention() -> None:
+    suite = load_suite("field", device="cpu")
+    asked = Workload.model_validate({"q_len": 512})
+    classes = variant.registered().values()
+    names = [cls.name for cls in classes if cls.__module__.startswith("variants.")]
+    ops = [variant.create(name, {}) for name in names]
+    own = {op.name for op in ops if op.family != "softmax" and op.unsupported(asked) is None}
+    assert own == {one.name for one in suite.variants} - {"softmax", "sdpa"}
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,8 @@ def _seen(mask: str, tiles: Tiles, batch: int) -> Tensor:
     return blocks.unfold(2, tiles.block_kv, tiles.block_kv).flatten(3)
 
 
-@pytest.mark.parametrize("mask", MASKS)
+# The two windows end one key before a tile and one after.
+@pytest.mark.parametrize("mask", [*MASKS, "window(15)", "window(17)"])
 @pytest.mark.parametrize("tiles", [Tiles(32, 16, 4, 1), Tiles(16, 64, 4, 1)])
 def test_spans_hold_every_pair_and_whole_tiles_alone(tiles: Tiles, mask: str) -> None:
     batch = 3 if "padding" in mask else 1

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from harness import Attention, Cost, Mask, Workload, register
 from variants.chunked import blocked, naive
-from variants.chunked.plan import chunks, pairs
+from variants.chunked.plan import by_mask, chunks, pairs
 from variants.softmax import SoftmaxFamily
 
 _KERNELS = {"naive": naive.bound, "blocked": blocked.bound}
@@ -38,8 +38,7 @@ class Chunked(SoftmaxFamily):
 
     def prepare(self, workload: Workload, mask: Mask) -> Attention:
         """List the key chunks that each query chunk attends to."""
-        plan = chunks(mask, self.q_chunk, self.kv_chunk)
-        return _KERNELS[self.kernel](workload, mask, plan)
+        return _KERNELS[self.kernel](workload, mask, self.q_chunk, self.kv_chunk)
 
     def unsupported(self, workload: Workload) -> str | None:
         """What `blocked` cannot do: be compiled."""
@@ -56,10 +55,13 @@ class Chunked(SoftmaxFamily):
         Time grows with the square of the length, under a window with the length; the chunks
         bound the scores in memory.
         """
-        visited = pairs(chunks(workload.build_mask("cpu"), self.q_chunk, self.kv_chunk))
+        mask, sizes = workload.build_mask("cpu"), (self.q_chunk, self.kv_chunk)
+        if self.kernel == "blocked":
+            visited = sum(pairs(chunks(one, *sizes)) * one.batch for _, one in by_mask(mask))
+        else:
+            visited = pairs(chunks(mask, *sizes)) * workload.batch
         d, dv = workload.head_dim, workload.v_head_dim
-        flops = workload.flops_of(
-            workload.batch * workload.heads * visited, backward=(3 * d + 2 * dv) / (d + dv)
-        )
+        backward = (3 * d + 2 * dv) / (d + dv)
+        flops = workload.flops_of(workload.heads * visited, backward=backward)
         growth = 2.0 if workload.mask_spec.window is None else 1.0
         return Cost(flops=flops, time_growth=growth, memory_growth=1.0)

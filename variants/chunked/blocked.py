@@ -6,29 +6,24 @@ exp, which is slower still, up to 30 times, where the result underflows.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from harness import Attention, KvBlock, Mask, Workload
-from variants.chunked.plan import Chunk
+from harness import Attention, Mask, Workload
+from variants.chunked.part import LOG2_E, Part, parts
 from variants.chunked.scratch import Scratch
 from variants.chunked.sums import KeySums, RowSums
 
-_LOG2_E = math.log2(math.e)
-Tensors = tuple[Tensor, ...]
 
-
-def bound(workload: Workload, mask: Mask, plan: list[Chunk]) -> Attention:
-    """A callable of q, k, v that attends block by block."""
-    job = _Job(mask, plan, workload.scale, workload.heads // workload.kv_heads)
+def bound(workload: Workload, mask: Mask, q_chunk: int, kv_chunk: int) -> Attention:
+    """A callable of q, k, v that attends part by part, in each block by block."""
+    plan = parts(workload, mask, q_chunk, kv_chunk)
 
     def call(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        out: Tensor = _Attend.apply(job, q, k, v)  # type: ignore[no-untyped-call]
+        out: Tensor = _Attend.apply(plan, q, k, v)  # type: ignore[no-untyped-call]
         return out
 
     return call
@@ -38,9 +33,14 @@ class _Attend(torch.autograd.Function):
     """Keeps its inputs, the output, and the logarithm of each row's sum of weights."""
 
     @staticmethod
-    def forward(ctx: Any, job: _Job, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        out, norms = _forward(job, q, k, v)
-        ctx.job = job
+    def forward(ctx: Any, plan: list[Part], q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scratch = Scratch(q)
+        out = q.new_empty(*q.shape[:3], v.shape[3])
+        norms = q.new_empty(*q.shape[:3], 1, dtype=scratch.dtype)
+        for part in plan:
+            rows = [part.of_queries(x) for x in (q, out, norms)]
+            _forward(part, scratch, *rows, *(part.of_keys(x) for x in (k, v)))
+        ctx.plan = plan
         ctx.save_for_backward(q, k, v, out, norms)
         return out
 
@@ -48,88 +48,51 @@ class _Attend(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, out, norms = ctx.saved_tensors
-        return None, *_backward(ctx.job, (q, k, v), (out, norms), upstream)
+        dq, dk, dv = (x.new_empty(x.shape) for x in (q, k, v))
+        scratch = Scratch(q)
+        for part in ctx.plan:
+            rows = [part.of_queries(x) for x in (q, out, norms, upstream, dq)]
+            _backward(part, scratch, rows, [part.of_keys(x) for x in (k, v, dk, dv)])
+        return None, dq, dk, dv
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What does not depend on values; `groups` heads share their keys."""
-
-    mask: Mask
-    plan: list[Chunk]
-    scale: float
-    groups: int
-
-    def by_keys(self, tensor: Tensor) -> Tensor:
-        """(B, H, L, n) -> (B Hkv, G, L, n), a view where it can be."""
-        batch, heads, length, width = tensor.shape
-        return tensor.reshape(batch * heads // self.groups, self.groups, length, width)
-
-    def scores(
-        self, scratch: Scratch, queries: Tensor, keys: Tensor, rows: slice, block: KvBlock
-    ) -> Tensor:
-        """log2(e) (scale q k^T + bias), -inf where hidden: (B Hkv, G R, K).
-
-        queries (B Hkv, G R, D), scaled; keys (B Hkv, K, D).
-        """
-        scores = scratch.take("scores", queries.shape[1], keys.shape[1])
-        torch.bmm(queries, keys.mT, out=scores)
-        columns = slice(block.start, block.stop)
-        whole = scores.view(-1, self.mask.heads, rows.stop - rows.start, keys.shape[1])
-        bias = self.mask.bias_block(rows, columns)
-        if bias is not None:
-            whole.add_(bias.to(scores.dtype), alpha=_LOG2_E)
-        if not block.full:
-            # Added: to fill by a mask that is broadcast over heads takes ten times as long.
-            whole.add_(torch.where(self.mask.dense_block(rows, columns), 0.0, -torch.inf))
-        return scores
-
-
-def _forward(job: _Job, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """The output (B, H, Lq, Dv), and log2 of each row's sum of weights (B Hkv, G, Lq, 1)."""
-    out = q.new_empty(*q.shape[:3], v.shape[3])
-    queries, outputs = job.by_keys(q), job.by_keys(out)
-    k, v = k.flatten(0, 1), v.flatten(0, 1)
-    scratch = Scratch(q, len(k))
-    norms = queries.new_empty(*queries.shape[:3], 1, dtype=scratch.dtype)
-    for rows, blocks in job.plan:
-        chunk = scratch.load("queries", queries[:, :, rows]).mul_(job.scale * _LOG2_E)
-        sums = RowSums(scratch, chunk.shape[1], v.shape[2])
+def _forward(
+    part: Part, scratch: Scratch, q: Tensor, out: Tensor, norms: Tensor, k: Tensor, v: Tensor
+) -> None:
+    """Write the output, and log2 of each row's sum of weights; shapes as `Part` gives them."""
+    for rows, blocks in part.plan:
+        queries = scratch.load("queries", q[:, :, rows]).mul_(part.scale * LOG2_E)
+        sums = RowSums(scratch, len(queries), queries.shape[1], v.shape[2])
         for block in blocks:
             keys, values = (scratch.cast(x[:, block.start : block.stop]) for x in (k, v))
-            sums.add(job.scores(scratch, chunk, keys, rows, block), values)
-        sums.write(outputs[:, :, rows], norms[:, :, rows])
-    return out, norms
+            sums.add(part.scores(scratch, queries, keys, rows, block), values)
+        sums.write(out[:, :, rows], norms[:, :, rows])
 
 
-def _backward(job: _Job, inputs: Tensors, results: Tensors, upstream: Tensor) -> Tensors:
-    """dq, dk and dv: FlashAttention's algorithm 4 (arXiv:2205.14135), queries outermost.
+def _backward(part: Part, scratch: Scratch, by_query: list[Tensor], by_key: list[Tensor]) -> None:
+    """Write dq, dk and dv: FlashAttention's algorithm 4 (arXiv:2205.14135), queries outermost.
 
     P = exp2(scores - norms); dV = P^T dO; dS = P (dO V^T - rowsum(dO O)); dQ = scale dS K;
-    dK = scale dS^T Q.
+    dK = scale dS^T Q. by_query: q, output, norms, dO, dQ; by_key: k, v, dK, dV.
     """
-    (q, *wide), (out, norms) = inputs, results
-    k, v = (x.flatten(0, 1) for x in wide)
-    scratch = Scratch(q, len(k))
-    dq, sums = q.new_empty(q.shape), KeySums(scratch, k, v)
-    parts = [job.by_keys(x) for x in (q, out, upstream, dq)]
-    for rows, blocks in job.plan:
-        queries, outputs, above, target = (x[:, :, rows] for x in parts)
-        chunk = scratch.load("queries", queries).mul_(job.scale * _LOG2_E)
-        above = scratch.load("above", above)
-        inner = scratch.load("outputs", outputs).mul_(above).sum(-1, keepdim=True)
-        norm = scratch.load("norms", norms[:, :, rows])
-        slope = scratch.take("slope", chunk.shape[1], k.shape[2]).zero_()
+    k, v, keys_slope, values_slope = by_key
+    sums = KeySums(scratch, k, v)
+    for rows, blocks in part.plan:
+        q, out, norms, upstream, dq = (x[:, :, rows] for x in by_query)
+        queries = scratch.load("queries", q).mul_(part.scale * LOG2_E)
+        above = scratch.load("above", upstream)
+        inner = scratch.load("outputs", out).mul_(above).sum(-1, keepdim=True)
+        norm = scratch.load("norms", norms)
+        slope = scratch.take("slope", *queries.shape).zero_()
         for block in blocks:
             keys, values = (scratch.cast(x[:, block.start : block.stop]) for x in (k, v))
             dk, dv = sums.of(block)
-            weights = job.scores(scratch, chunk, keys, rows, block).sub_(norm).exp2_()
+            weights = part.scores(scratch, queries, keys, rows, block).sub_(norm).exp2_()
             dv.baddbmm_(weights.mT, above)
-            slopes = torch.bmm(above, values.mT, out=scratch.take("slopes", *weights.shape[1:]))
+            slopes = torch.bmm(above, values.mT, out=scratch.take("slopes", *weights.shape))
             slopes.sub_(inner).mul_(weights)
             slope.baddbmm_(slopes, keys)
-            dk.baddbmm_(slopes.mT, chunk)
-        torch.mul(slope.view(target.shape), job.scale, out=target)
+            dk.baddbmm_(slopes.mT, queries)
+        torch.mul(slope.view(dq.shape), part.scale, out=dq)
     # The queries were scaled by log2(e) as well.
-    whole = sums.whole(1 / _LOG2_E)
-    return dq, *(dx.view(x.shape) for dx, x in zip(whole, wide, strict=True))
+    sums.write(keys_slope, values_slope, 1 / LOG2_E)

@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from harness import Attention, KvBlock, Mask, Workload
-from variants.chunked.plan import Chunk
+from variants.chunked.plan import Chunk, chunks
 
 
-def bound(workload: Workload, mask: Mask, plan: list[Chunk]) -> Attention:
+def bound(workload: Workload, mask: Mask, q_chunk: int, kv_chunk: int) -> Attention:
     """A callable of q, k, v that attends chunk by chunk."""
+    plan = chunks(mask, q_chunk, kv_chunk)
     groups = workload.heads // workload.kv_heads
 
     def call(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -30,3 +30,11 @@ def pairs(plan: list[Chunk]) -> int:
         for rows, blocks in plan
         for block in blocks
     )
+
+
+def by_mask(mask: Mask) -> list[tuple[slice, Mask]]:
+    """Sequences with the mask that they share: each its own under padding, else all of them."""
+    if len(mask.start) == 1:
+        return [(slice(0, mask.batch), mask)]
+    each = [slice(at, at + 1) for at in range(mask.batch)]
+    return [(at, mask.altered(batch=1, start=mask.start[at], stop=mask.stop[at])) for at in each]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -10,26 +12,26 @@ _WIDER = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 
 
 class Scratch:
-    """Tensors by name, for `slices` pairs of sequence and head; `dtype` is what is computed in."""
+    """Tensors by name, on the device of `like`; `dtype` is what is computed in."""
 
-    def __init__(self, like: Tensor, slices: int) -> None:
+    def __init__(self, like: Tensor) -> None:
         self.dtype = _WIDER.get(like.dtype, like.dtype)
-        self._device, self._slices = like.device, slices
+        self._device = like.device
         self._held: dict[str, Tensor] = {}
 
-    def take(self, name: str, rows: int, width: int) -> Tensor:
-        """(slices, rows, width), contiguous, with whatever is in it."""
-        size = self._slices * rows * width
+    def take(self, name: str, *shape: int) -> Tensor:
+        """A contiguous tensor with whatever is in it."""
+        size = math.prod(shape)
         held = self._held.get(name)
         if held is None or len(held) < size:
             held = torch.empty(size, dtype=self.dtype, device=self._device)
             self._held[name] = held
-        return held[:size].view(self._slices, rows, width)
+        return held[:size].view(shape)
 
     def load(self, name: str, source: Tensor) -> Tensor:
-        """A copy of (slices, G, R, n) as (slices, G R, n)."""
-        _, groups, rows, width = source.shape
-        copy = self.take(name, groups * rows, width)
+        """A copy of (n, G, R, width) as (n, G R, width)."""
+        slices, groups, rows, width = source.shape
+        copy = self.take(name, slices, groups * rows, width)
         copy.view(source.shape).copy_(source)
         return copy
 

@@ -12,13 +12,13 @@ from variants.chunked.scratch import Scratch
 class RowSums:
     """Of a chunk of queries: each row's peak, sum of weights and weighted values, so far."""
 
-    def __init__(self, scratch: Scratch, rows: int, width: int) -> None:
+    def __init__(self, scratch: Scratch, slices: int, rows: int, width: int) -> None:
+        shape = slices, rows, 1
         # Finite, so that a row without keys has the weight exp2(-inf) = 0 and not NaN.
-        self._peak = scratch.take("peak", rows, 1).fill_(torch.finfo(scratch.dtype).min)
-        self._next = scratch.take("next", rows, 1)
-        self._part = scratch.take("part", rows, 1)
-        self._total = scratch.take("total", rows, 1).zero_()
-        self._values = scratch.take("values", rows, width).zero_()
+        self._peak = scratch.take("peak", *shape).fill_(torch.finfo(scratch.dtype).min)
+        self._next, self._part = scratch.take("next", *shape), scratch.take("part", *shape)
+        self._total = scratch.take("total", *shape).zero_()
+        self._values = scratch.take("values", slices, rows, width).zero_()
 
     def add(self, scores: Tensor, values: Tensor) -> None:
         """Take in one block of keys; its scores, in base 2, become its weights."""
@@ -33,7 +33,7 @@ class RowSums:
         self._values.baddbmm_(scores, values)
 
     def write(self, out: Tensor, norms: Tensor) -> None:
-        """The output, and log2 of the sum of weights: (B Hkv, G, R, Dv) and (B Hkv, G, R, 1)."""
+        """The output, and log2 of the sum of weights: (slices, G, R, Dv) and (slices, G, R, 1)."""
         # A row with some key has a total of at least 1, its own peak; an empty one has 0.
         total = self._total.clamp_(min=1.0).view(norms.shape)
         torch.div(self._values.view(out.shape), total, out=out)
@@ -51,17 +51,17 @@ class KeySums:
         self._parts: dict[int, tuple[Tensor, Tensor]] = {}
 
     def of(self, block: KvBlock) -> tuple[Tensor, Tensor]:
-        """(B Hkv, K, D) and (B Hkv, K, Dv), to be added to."""
+        """(slices, K, D) and (slices, K, Dv), to be added to."""
         if block.start not in self._parts:
             like = (x[:, block.start : block.stop] for x in self._whole)
             dk, dv = (x.new_zeros(x.shape, dtype=self._scratch.dtype) for x in like)
             self._parts[block.start] = dk, dv
         return self._parts[block.start]
 
-    def whole(self, factor: float) -> tuple[Tensor, Tensor]:
-        """(B Hkv, Lkv, D) and (B Hkv, Lkv, Dv), dk multiplied by a factor."""
-        dk, dv = (x.new_zeros(x.shape) for x in self._whole)
+    def write(self, dk: Tensor, dv: Tensor, factor: float) -> None:
+        """dk (slices, Lkv, D), multiplied by a factor, and dv (slices, Lkv, Dv)."""
+        dk.zero_()
+        dv.zero_()
         for start, (keys, values) in self._parts.items():
             span = slice(start, start + keys.shape[1])
             dk[:, span], dv[:, span] = keys.mul_(factor), values
-        return dk, dv

@@ -29,20 +29,12 @@ def unsupported(workload: Workload, degree: int) -> str | None:
     return None
 
 
-def prepare(
-    workload: Workload,
-    mask: Mask,
-    *,
-    degree: int,
-    factor: Tensor,
-    q_block: int | None = None,
-    kv_block: int = KV_BLOCK,
-) -> Attention:
+def prepare(workload: Workload, mask: Mask, *, degree: int, factor: Tensor) -> Attention:
     """List the blocks. factor^(1/degree) goes to q, and the loops have nothing but products.
 
     16-bit inputs are widened: scores, powers and sums are in float32, as a fused kernel's are.
     """
-    q_block = q_block or _q_block(workload)
+    q_block, kv_block = _blocks_of(workload)
     plan = Plan(degree, cuts(mask, q_block, kv_block), q_block, kv_block)
     wide = torch.promote_types(workload.torch_dtype, torch.float32)
     root = factor.pow(1 / degree)[:, None, :, None].to(wide)
@@ -57,7 +49,7 @@ def prepare(
 
 def cost(workload: Workload, degree: int) -> Cost:
     """The pairs of the blocks; backward has five products of each, for it makes scores again."""
-    found = cuts(workload.build_mask("cpu"), _q_block(workload), KV_BLOCK)
+    found = cuts(workload.build_mask("cpu"), *_blocks_of(workload))
     pairs = sum(cut.pairs for cut in found) * workload.batch // len(found)
     d, dv = workload.head_dim, workload.v_head_dim
     forward, backward = 2 * (d + dv), 2 * (3 * d + 2 * dv)
@@ -66,10 +58,12 @@ def cost(workload: Workload, degree: int) -> Cost:
     return Cost(flops=flops, time_growth=2.0, memory_growth=1.0)
 
 
-def _q_block(workload: Workload) -> int:
-    """Where there are fewer heads, each has more rows in a block."""
-    rows = ROWS // (workload.batch * workload.heads)
-    return min(max(rows, FEWEST_ROWS), MOST_ROWS)
+def _blocks_of(workload: Workload) -> tuple[int, int]:
+    """Rows of a head, more where there are fewer heads, and keys, more where rows are few."""
+    heads = workload.batch * workload.heads
+    rows = min(max(ROWS // heads, FEWEST_ROWS), MOST_ROWS, workload.q_len)
+    keys = KV_BLOCK * max(1, ROWS // (rows * heads))
+    return rows, min(keys, workload.kv_len)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +107,7 @@ class _Attend(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         tensors = ctx.saved_tensors
-        gradients = zeros_like(tensors)
+        gradients = tuple(t.new_empty(t.shape) for t in tensors)
         given, results = Heads.of(*tensors), Heads.of(*gradients)
         g = folded(upstream, given.k.shape[0] // len(upstream))
         for heads, cut in ctx.plan.parts(*given.q.shape[:2]):
