@@ -116,7 +116,7 @@ def test_approximation_crosses_length_spread_and_rank() -> None:
     axes = [{w.q_len for w in workloads}, {w.logit_std for w in workloads}]
     axes.append({w.logit_rank for w in workloads})
     assert axes == [{512, 2048}, {0.5, 2.0, 4.0}, {4, 16, 64}]
-    assert len(workloads) == math.prod(map(len, axes))
+    assert len(workloads) == math.prod(len(values) for values in axes)
 
 
 def test_field_has_every_variant_that_is_no_kernel_of_softmax_attention() -> None:
