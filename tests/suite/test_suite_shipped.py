@@ -113,7 +113,7 @@ def test_models_has_the_shapes_it_names() -> None:
 
 def test_approximation_crosses_length_spread_and_rank() -> None:
     workloads = list(load_suite("approximation", device="cpu").workloads())
-    axes = [{w.q_len for w in workloads}, {w.logit_std for w in workloads}]
+    axes: list[set[Any]] = [{w.q_len for w in workloads}, {w.logit_std for w in workloads}]
     axes.append({w.logit_rank for w in workloads})
     assert axes == [{512, 2048}, {0.5, 2.0, 4.0}, {4, 16, 64}]
     assert len(workloads) == math.prod(len(values) for values in axes)
