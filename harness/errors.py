@@ -45,6 +45,9 @@ def suggest(name: str, known: Iterable[str]) -> str:
     """What to write instead of an unknown name: the near ones first, else all of them."""
     options = sorted(known)
     near = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
+    likeness = [difflib.SequenceMatcher(None, name, option).ratio() for option in near]
+    # Beside one that is nearly the name, what is hardly like it only distracts.
+    near = [one for one, like in zip(near, likeness, strict=True) if like >= 0.7 * likeness[0]]
     if near:
         return f"did you mean {' or '.join(near)}?"
     return f"use one of {', '.join(options)}" if options else "there is none to choose from"

@@ -102,7 +102,9 @@ def test_show_says_what_a_variant_approximates(call: Call) -> None:
 def test_show_a_variant_of_a_file(call: Call) -> None:
     told = json.loads(call("show", "my_attention", "--variant", "my_attention.py", "--json").out)
     assert told["variant"]["checked_against"] == "itself"
-    assert told["variant"]["supports"]["cpu"]["bias alibi"] == "takes no bias on its scores"
+    assert told["variant"]["supports"]["cpu"]["bias alibi"] == (
+        "my_attention takes no bias on its scores"
+    )
     assert told["variant"]["supports"]["cpu"]["pass forward"] is None
 
 

@@ -94,6 +94,6 @@ def test_no_mutant_survives_on_a_workload_of_a_shipped_suite(name: str, gates: G
     assert {case: gate.survived for case, gate in found.items() if gate.survived} == {}
     raised = [gate for gate in found.values() if "raised" in str(gate.not_applicable)]
     assert raised == []
-    killed = [set(gate.killed) for gate in found.values()]
-    assert all({"zeros", "nan_row"} <= names for names in killed)
-    assert all(names & {"scale_off", "one_token_dropped"} for names in killed)
+    assert all({"zeros", "nan_row"} <= set(gate.killed) for gate in found.values())
+    # A formula without a scale, or of one head, has fewer that apply; none has hardly any.
+    assert all(len(gate.killed) >= 4 for gate in found.values())

@@ -54,9 +54,9 @@ class PatchHeads(nn.Module):
         )
 
 
-@register("patches")
+@register("patch_attention")
 @dataclass(frozen=True)
-class Patches(AttentionLayer):
+class PatchAttention(AttentionLayer):
     """Global attention over patches (Dosovitskiy et al. 2021, arXiv:2010.11929, equations 1, 2)."""
 
     patch: int = 4
