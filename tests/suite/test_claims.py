@@ -91,7 +91,7 @@ def test_a_device_that_is_not_there_is_no_mistake(write: Write) -> None:
 
 
 MISTAKES = [
-    (RATIO, "source", "sorce", "claims[0].sorce: unknown key; did you mean source or"),
+    (RATIO, "source", "sorce", "claims[0].sorce: unknown key; did you mean source?"),
     (RATIO, "    source: Table 1\n", "", "s.yaml:7: claims[0]: source is missing; write source:"),
     (RATIO, "Table 1", "3", "s.yaml:8: claims[0].source: must be text, found 3; write it in quo"),
     (RATIO, "Table 1", "' '", 'claims[0].source: must be text, found " " (text); write it in'),
