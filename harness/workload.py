@@ -19,6 +19,8 @@ Pass = Literal["forward", "backward", "forward+backward", "decode"]
 Dtype = Literal["float32", "bfloat16", "float16", "float64"]
 Size = StrictInt
 _USUAL_INPUTS = "normal(2)"
+OF_IMAGES = ("height", "width", "channels", "footprint")
+"""Fields that only layers of images have."""
 
 
 def usable_cpus() -> int:
@@ -153,10 +155,17 @@ class Workload(BaseModel):
         return self.heads * self.head_dim
 
     @property
+    def groups(self) -> int:
+        """Query heads that share a head of keys."""
+        return self.heads // self.kv_heads
+
+    @property
     def carried(self) -> Workload:
-        """What is called of a layer: the same on x as one head of all features."""
+        """What is called: of a layer the same on x as one head of all features, of an op itself."""
+        if self.level == "op":
+            return self
         one = {"heads": 1, "kv_heads": 1, "head_dim": self.model_dim, "v_head_dim": self.model_dim}
-        plain = dict.fromkeys(("height", "width", "channels", "footprint"))
+        plain = dict.fromkeys(OF_IMAGES)
         scale = self.model_dim**-0.5
         return self.model_copy(update={"scale": scale, **one, **plain})
 
@@ -223,9 +232,17 @@ class Workload(BaseModel):
         kept (four products, of a forward's two), 2.5 where the scores are computed again, taken for
         half of a forward.
         """
-        factor = {"forward": 1.0, "decode": 1.0, "backward": backward}
-        forward = 2 * (self.head_dim + self.v_head_dim) * pairs
-        return round(factor.get(self.pass_, 1.0 + backward) * forward)
+        return self.of_pass(2 * (self.head_dim + self.v_head_dim) * pairs, backward=backward)
+
+    def of_pass(self, forward: int, *, backward: float = 2.0) -> int:
+        """FLOPs of the pass where a forward takes so many and a backward `backward` times that."""
+        factors = {"backward": backward, "forward+backward": 1.0 + backward}
+        return round(factors.get(self.pass_, 1.0) * forward)
+
+    @property
+    def sum_dtype(self) -> torch.dtype:
+        """What sums are kept in where the case's own dtype is too narrow: float32 at least."""
+        return torch.promote_types(self.torch_dtype, torch.float32)
 
     @property
     def all_pairs(self) -> int:
@@ -263,8 +280,9 @@ class Workload(BaseModel):
         """Every field by the name it has in YAML and in records."""
         named = self.model_dump(by_alias=True)
         # Of what is no image, these say nothing; left out, a case keeps its id.
-        image = ("height", "width", "channels", "footprint")
-        return {key: value for key, value in named.items() if value is not None or key not in image}
+        return {
+            key: value for key, value in named.items() if value is not None or key not in OF_IMAGES
+        }
 
     def __str__(self) -> str:
         """The fields a reader tells workloads apart by, those at their usual value left out."""

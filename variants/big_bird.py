@@ -18,7 +18,7 @@ from variants.gathered import Gathered, attend
 class BigBird(AttentionOp):
     """softmax over the keys that pattern and mask both show (Zaheer et al. 2020, arXiv:2007.14062).
 
-    The paper's ITC pattern (section 2, appendix D) in blocks of `block` positions: a query sees
+    The paper's ITC pattern (section 2) in blocks of `block` positions: a query sees
     the `window` blocks about its own, the first `global_blocks`, and `random_blocks` others drawn
     from `seed` (under a causal mask, of those before it). The queries of the first
     `global_blocks`, if any, and those ahead of the first key see everything. A query stands where

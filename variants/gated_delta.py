@@ -128,11 +128,11 @@ class GatedDelta(AttentionLayer):
         """Three products with the state a step; projections of q, k, v, gates and output."""
         w, width = workload, workload.model_dim
         tokens = w.batch * w.q_len
-        passed = {"backward": 2, "forward+backward": 3}.get(w.pass_, 1)
+        each = 2 * w.of_pass(1) * tokens
         projected = width * (4 * width + 2 * w.heads)
         return Cost(
-            flops=2 * passed * tokens * (projected + 3 * width * w.head_dim),
-            projection_flops=2 * passed * tokens * projected,
+            flops=each * (projected + 3 * width * w.head_dim),
+            projection_flops=each * projected,
             parameters=projected + 2 * w.heads,
             time_growth=1.0,
             memory_growth=1.0,

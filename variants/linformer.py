@@ -16,7 +16,7 @@ from variants import segments
 @register("linformer")
 @dataclass(frozen=True)
 class Linformer(AttentionOp):
-    """softmax(scale q (E k)^T) (E v), E (k_proj, Lkv) (Wang et al. 2020, arXiv:2006.04768, eq. 7).
+    """softmax(scale q (E k)^T) (E v), E (k_proj, Lkv) (Wang et al. 2020, arXiv:2006.04768).
 
     One E for keys, values and all heads, the paper's key-value sharing, of at most Lkv rows.
     projection: `gaussian`, drawn from `seed` with variance 1 / k_proj (theorem 2); `mean`, over

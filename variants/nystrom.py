@@ -16,13 +16,13 @@ from variants import prefix, segments
 @register("nystrom")
 @dataclass(frozen=True)
 class Nystrom(AttentionOp):
-    """F Z B v of Xiong et al. 2021 (arXiv:2102.03902, eq. 13), without its convolution of v.
+    """F Z B v of Xiong et al. 2021 (arXiv:2102.03902), without its convolution of v.
 
     F = softmax(scale q k'^T), A = softmax(scale q' k'^T), B = softmax(scale q' k^T); q' and k' are
     landmarks, means over segments, at most as many as there are rows. Z is the pseudo-inverse of A
-    after `iterations` steps of eq. 14, begun at A^T / (|A|_1 |A|_inf) of each head (the paper's
-    code has options that begin at one number for a whole batch). Hidden keys and padded queries
-    count as 0 in the means; every query must see the same keys.
+    after `iterations` steps, begun at A^T / (|A|_1 |A|_inf) of each head (the authors' code may
+    begin at one number for a whole batch). Hidden keys and padded queries count as 0 in the means;
+    every query must see the same keys.
     """
 
     family: ClassVar[str] = "nystrom"
@@ -65,7 +65,7 @@ class Nystrom(AttentionOp):
 
     def prepare(self, workload: Workload, mask: Mask) -> Attention:
         """Find the keys that are hidden and the rows that are padded."""
-        wide = torch.promote_types(workload.torch_dtype, torch.float32)
+        wide = workload.sum_dtype
         groups, scale = workload.heads // workload.kv_heads, workload.scale
         padded = None if bool(mask.judged.all()) else ~mask.judged[:, None, :, None]
         seen = segments.seen_keys(mask)
@@ -98,13 +98,12 @@ class Nystrom(AttentionOp):
         fused = w.flops_of(w.batch * w.heads * (queries * w.kv_len + w.q_len * keys))
         step = 2 * queries * queries * (2 * keys + 2 * queries)
         small = 2 * queries * keys * (w.head_dim + w.v_head_dim) + self.iterations * step
-        times = {"backward": 2, "forward+backward": 3}.get(w.pass_, 1)
-        flops = fused + times * w.batch * w.heads * small
+        flops = fused + w.of_pass(w.batch * w.heads * small)
         return Cost(flops, time_growth=1.0, memory_growth=1.0)
 
 
 def pseudo_inverse(a: Tensor, iterations: int) -> Tensor:
-    """(.., n, m) -> (.., m, n), by the cubic iteration of Razavi et al. 2014 (eq. 14 of the paper).
+    """(.., n, m) -> (.., m, n), by the iteration of Razavi et al. 2014 that the paper takes.
 
     Z <- Z (13 I - A Z (15 I - A Z (7 I - A Z))) / 4.
     """

@@ -15,7 +15,7 @@ from variants import prefix
 @register("performer")
 @dataclass(frozen=True)
 class Performer(AttentionOp):
-    """FAVOR+ (Choromanski et al. 2021, arXiv:2009.14794, lemma 1 and eq. 5 to 9).
+    """FAVOR+ (Choromanski et al. 2021, arXiv:2009.14794, lemma 1).
 
     phi(x) = exp(w_i x - |x|^2 / 2) / sqrt(m), w_i of `features` random directions, orthogonal
     within blocks of D; exp(q k) is the mean of phi(q) phi(k)^T, with q and k scaled by sqrt(scale)
@@ -67,7 +67,7 @@ class Performer(AttentionOp):
         return call
 
     def recurrence(self, workload: Workload, mask: Mask) -> Recurrence | None:
-        """Sums of phi(k) v^T and of phi(k), as section 2.6 keeps them for causal attention."""
+        """The sums of phi(k) v^T and of phi(k): causal attention, one position at a time."""
         return prefix.recurrence(*self._maps(workload), mask)
 
     def cost(self, workload: Workload) -> Cost:
@@ -76,7 +76,7 @@ class Performer(AttentionOp):
         return prefix.cost(workload, self.chunk, self.features, mapped)
 
     def _maps(self, workload: Workload) -> tuple[prefix.Features, prefix.Features]:
-        wide = torch.promote_types(workload.torch_dtype, torch.float32)
+        wide = workload.sum_dtype
         directions = draw(self.features, workload.head_dim, self.seed)
         # Scaling them in place of q and k leaves the long tensors alone.
         directions = directions.to(workload.device, wide).mT * workload.scale**0.5

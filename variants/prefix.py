@@ -4,7 +4,7 @@ out_i = sum over start_i <= j < stop_i of (f_i . g_j) v_j, f and g features of q
 chunk of keys that a whole chunk of queries sees enters by its state, sum_j g_j v_j^T (M x Dv), and
 states are summed along the sequence; a chunk that only some of them see enters by its scores
 (Katharopoulos et al. 2020, arXiv:2006.16236, section 3.3; in chunks as in Hua et al. 2022,
-arXiv:2202.10447, section 3.2). Sums are only ever added to: a difference of two prefixes would lose
+arXiv:2202.10447). Sums are only ever added to: a difference of two prefixes would lose
 all digits of a short interval far along the sequence.
 """
 
@@ -141,8 +141,7 @@ def cost(workload: Workload, chunk: int, width: int, mapped: int = 0) -> Cost:
         state = workload.batch * kv_heads * width * values
         state_bytes = max(4, workload.torch_dtype.itemsize) * state
         return Cost(flops, state_bytes=state_bytes, time_growth=0.0, memory_growth=0.0)
-    times = {"backward": 2, "forward+backward": 3}.get(workload.pass_, 1)
-    flops = times * Plan.of(mask, chunk).flops(heads, kv_heads, width, values)
+    flops = workload.of_pass(Plan.of(mask, chunk).flops(heads, kv_heads, width, values))
     maps = 2 if workload.pass_ == "forward+backward" else 1
     flops += maps * 2 * (heads * workload.q_len + kv_heads * workload.kv_len) * mapped
     return Cost(workload.batch * flops, time_growth=1.0, memory_growth=1.0)

@@ -62,7 +62,7 @@ class Retention(RetentionFamily):
         """S <- gamma S + k^T v, output scale q S (eq. 6); None where the mask hides a key."""
         if not mask.is_full:
             return None
-        wide = torch.promote_types(workload.torch_dtype, torch.float32)
+        wide = workload.sum_dtype
         gamma = _decay(workload.heads, torch.ones(1, 1, device=mask.device)).to(wide)
 
         def step(q: Tensor, k: Tensor, v: Tensor, state: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ class Retention(RetentionFamily):
         w = workload
         area = w.batch * w.heads * w.head_dim * w.v_head_dim
         if w.pass_ == "decode" and w.build_mask("cpu").is_full:
-            width = torch.promote_types(w.torch_dtype, torch.float32).itemsize
+            width = w.sum_dtype.itemsize
             return Cost(flops=2 * area, state_bytes=area * width)
         if self.kernel == "parallel":
             flops = w.flops_of(w.all_pairs, backward=2.0)
@@ -102,15 +102,14 @@ class Retention(RetentionFamily):
         padded = -(-rows // self.chunk) * self.chunk
         inside = w.flops_of(w.batch * w.heads * padded * self.chunk, backward=2.0)
         forward = 2 * area * (2 * padded + w.kv_len - rows)
-        states = {"backward": 2, "forward+backward": 3}.get(w.pass_, 1) * forward
-        return Cost(flops=inside + states, time_growth=1.0, memory_growth=1.0)
+        return Cost(flops=inside + w.of_pass(forward), time_growth=1.0, memory_growth=1.0)
 
 
 def _chunkwise(workload: Workload, mask: Mask, chunk: int) -> Attention:
     """The chunkwise form (eq. 7) on the rows that see keys: where Lq > Lkv, not the first ones."""
     heads, rows = workload.heads, min(workload.q_len, workload.kv_len)
     lead, tail = workload.kv_len - rows, -rows % chunk
-    wide = torch.promote_types(workload.torch_dtype, torch.float32)
+    wide = workload.sum_dtype
     steps = torch.arange(chunk, device=mask.device)
     inner = _decay(heads, steps[:, None] - steps).tril()[:, None] * workload.scale
     inner = inner.to(workload.torch_dtype)

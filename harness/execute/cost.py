@@ -10,7 +10,6 @@ from typing import Any
 
 from harness import roofline
 from harness.errors import VariantError
-from harness.measure.calls import recurrence_of
 from harness.records.schema import CostResult, Launch
 from harness.variant import AttentionOp, Carrier, Cost
 from harness.workload import Workload
@@ -25,38 +24,30 @@ def cost_of(op: AttentionOp, workload: Workload) -> dict[str, Any]:
     _check(claimed)
     executed, compulsory = claimed.flops, claimed.bytes
     if isinstance(op, Carrier):
-        return _of_layer(claimed, workload)
-    if recurrence_of(op, workload, workload.build_mask("cpu")) is not None:
+        # A layer that counts nothing is taken to compute nothing: no machine is too slow for it.
+        known_flops, known_bytes = 0, _bytes_of_layer(claimed, workload)
+    elif workload.pass_ == "decode" and op.recurrence(workload, workload.build_mask("cpu")):
         # It reads its state in place of the keys: at least the new pair, the row and the state.
         one = workload.model_copy(update={"kv_len": 1, "mask": "none"})
-        executed = one.flops() if executed is None else executed
-        known = one.compulsory_bytes() + (claimed.state_bytes or 0)
-        compulsory = known if compulsory is None else compulsory
+        known_flops = one.flops()
+        known_bytes = one.compulsory_bytes() + (claimed.state_bytes or 0)
+    else:
+        known_flops, known_bytes = workload.flops(), workload.compulsory_bytes()
     return {
-        "executed_flops": workload.flops() if executed is None else executed,
-        "compulsory_bytes": workload.compulsory_bytes() if compulsory is None else compulsory,
-        "state_bytes": claimed.state_bytes,
-        "time_growth": claimed.time_growth,
-        "memory_growth": claimed.memory_growth,
-    }
-
-
-def _of_layer(claimed: Cost, workload: Workload) -> dict[str, Any]:
-    """Of a layer: what it says; x is read and y written, and its parameters are read."""
-    learnt = (claimed.parameters or 0) * workload.torch_dtype.itemsize
-    moved = (
-        2 * workload.batch * workload.q_len * workload.v_head_dim * workload.torch_dtype.itemsize
-    )
-    return {
-        # A layer that counts nothing is taken to compute nothing: no machine is too slow for it.
-        "executed_flops": claimed.flops or 0,
-        "compulsory_bytes": moved + learnt if claimed.bytes is None else claimed.bytes,
+        "executed_flops": known_flops if executed is None else executed,
+        "compulsory_bytes": known_bytes if compulsory is None else compulsory,
         "state_bytes": claimed.state_bytes,
         "projection_flops": claimed.projection_flops,
         "parameters": claimed.parameters,
         "time_growth": claimed.time_growth,
         "memory_growth": claimed.memory_growth,
     }
+
+
+def _bytes_of_layer(claimed: Cost, workload: Workload) -> int:
+    """x is read and y written, and so are its parameters read."""
+    moved = 2 * workload.batch * workload.q_len * workload.v_head_dim
+    return (moved + (claimed.parameters or 0)) * workload.torch_dtype.itemsize
 
 
 def beyond_limits(launches: Sequence[Launch], cost: CostResult | None) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from harness.device import Device, Profile
-from harness.execute.setting import load_variants, measured, shapes_of, start_device
+from harness.execute.setting import load_variants, measured, start_device
 from harness.execute.worker import Running
 from harness.inputs import make_inputs, make_output_gradient
 from harness.mask import Mask
@@ -36,7 +36,7 @@ def probe(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
     """
     Running(folder)(0)
     asked = Workload.model_validate(payload["workload"])
-    workload = shapes_of(asked)
+    workload = asked.carried
     device = start_device(workload)
     loaded = load_variants(payload["files"])
     _refuse(loaded.changes.get(payload["variant"]["name"]))

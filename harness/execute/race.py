@@ -10,7 +10,7 @@ from typing import Any
 from harness.device import Device
 from harness.execute.beside import Beside
 from harness.execute.checker import Checker, Pool
-from harness.execute.setting import Loaded, load_variants, measured, shapes_of, start_device
+from harness.execute.setting import Loaded, load_variants, measured, start_device
 from harness.execute.slowed import slow_down
 from harness.execute.worker import Running
 from harness.mask import Mask
@@ -31,7 +31,7 @@ def race(payload: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     """
     running = Running(folder)
     asked = Workload.model_validate(payload["workload"])
-    workload = shapes_of(asked)
+    workload = asked.carried
     device = start_device(workload)
     allow_compilations(len(payload["entrants"]))
     loaded = load_variants(payload["files"])

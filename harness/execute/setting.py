@@ -65,11 +65,6 @@ def measured(described: Mapping[str, Any], workload: Workload) -> AttentionOp:
     return variant.measured(build(described), workload)[0]
 
 
-def shapes_of(workload: Workload) -> Workload:
-    """What ops are called on: the workload, or what it is for the layer in an op's place."""
-    return workload if workload.level == "op" else workload.carried
-
-
 def start_device(workload: Workload) -> Device:
     """The workload's device, made ready to measure in this process, with memory limited."""
     device = device_named(workload.device)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from harness.execute.setting import load_variants, measured, shapes_of, start_device
+from harness.execute.setting import load_variants, measured, start_device
 from harness.execute.worker import Running
 from harness.measure.truth import ask, find_truth, save, softmax_of
 from harness.measure.vacuity import gate_of
@@ -28,7 +28,7 @@ def truth(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
     running(0)
     load_variants(payload["files"])
     asked_of = Workload.model_validate(payload["workload"])
-    op, workload = measured(payload["variant"], asked_of), shapes_of(asked_of)
+    op, workload = measured(payload["variant"], asked_of), asked_of.carried
     start_device(workload)
     asked = ask(workload, rowwise=op.rowwise, sources=op.sources)
     if workload.device == "cpu" and asked.scores() <= SMALL:

@@ -12,7 +12,7 @@ from torch.autograd import grad  # by name: a call may replace it and put it bac
 
 from harness.device import Device
 from harness.mask import Mask
-from harness.variant import AttentionOp, Recurrence
+from harness.variant import AttentionOp, Recurrence, repeated, repeating
 from harness.workload import Workload
 
 
@@ -100,7 +100,7 @@ class Call:
         return Produced(result)
 
     def _own_heads(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        return (k, v) if self.op.grouped else _repeated(k, v, self.workload)
+        return (k, v) if self.op.grouped else repeated(k, v, self.workload.groups)
 
     def _of_inputs(self, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Gradients of q, k and v; of those that are not read they are 0, and were not timed."""
@@ -126,7 +126,7 @@ def prepare(op: AttentionOp, workload: Workload, mask: Mask, buffers: Buffers) -
         attend = attend.to(device=workload.device, dtype=workload.torch_dtype)
         parameters = tuple(attend.parameters()) if workload.has_gradients else ()
     if workload.kv_heads != workload.heads and not op.grouped:
-        attend = _repeating(attend, workload)
+        attend = repeating(attend, workload.groups)
     recurrence = recurrence_of(op, workload, mask)
     if workload.compile:
         mask.settle()
@@ -147,15 +147,3 @@ def once(call: Call, device: Device) -> tuple[Produced, float, float]:
 def recurrence_of(op: AttentionOp, workload: Workload, mask: Mask) -> Recurrence | None:
     """The state it decodes from; None in other passes, and where it reads keys and values."""
     return op.recurrence(workload, mask) if workload.pass_ == "decode" else None
-
-
-def _repeated(k: Tensor, v: Tensor, workload: Workload) -> tuple[Tensor, Tensor]:
-    times = workload.heads // workload.kv_heads
-    return (k, v) if times == 1 else (k.repeat_interleave(times, 1), v.repeat_interleave(times, 1))
-
-
-def _repeating(attend: Callable[..., Any], workload: Workload) -> Callable[..., Any]:
-    def repeated(q: Tensor, k: Tensor, v: Tensor) -> Any:
-        return attend(q, *_repeated(k, v, workload))
-
-    return repeated

@@ -25,6 +25,7 @@ from harness.measure.norms import (
     row_scales,
 )
 from harness.reference import softmax_attention
+from harness.variant import repeated
 from harness.workload import Workload
 
 ALL_ROWS = 4096
@@ -231,9 +232,7 @@ def _defined(
     definition: Definition, leaves: list[Tensor], mask: Mask, workload: Workload
 ) -> Tensor:
     q, k, v = leaves
-    times = workload.heads // workload.kv_heads
-    if times > 1:
-        k, v = k.repeat_interleave(times, 1), v.repeat_interleave(times, 1)
+    k, v = repeated(k, v, workload.groups)
     return definition(q, k, v, mask=mask, scale=workload.scale)
 
 

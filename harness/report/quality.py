@@ -13,7 +13,7 @@ DIGITS = 2
 
 
 @dataclass(frozen=True)
-class Cell:
+class QualityCell:
     """Deviation from softmax attention, and the error against the own definition."""
 
     deviation: str
@@ -21,11 +21,11 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Line:
+class QualityLine:
     """One approximation; a cell for each workload, None where it gave no right answer."""
 
     variant: str
-    cells: tuple[Cell | None, ...]
+    cells: tuple[QualityCell | None, ...]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Quality:
 
     title: str
     workloads: tuple[str, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[QualityLine, ...]
 
 
 def qualities(rows: Sequence[Row]) -> list[Quality]:
@@ -61,14 +61,14 @@ def _table(groups: Sequence[Group], length: int, about: str) -> Quality:
     }
     variants = in_order(variant for group in shown for variant in group.variants)
     lines = [
-        Line(variant, tuple(cells.get((variant, at)) for at in range(len(shown))))
+        QualityLine(variant, tuple(cells.get((variant, at)) for at in range(len(shown))))
         for variant in variants
     ]
     title = f"{about}, {shown[0].axis} {length}"
     return Quality(title, tuple(group.title_of(names) for group in shown), tuple(lines))
 
 
-def _cell(row: Row) -> Cell | None:
+def _cell(row: Row) -> QualityCell | None:
     if row["status"] != "ok" or row.get("deviation") is None:
         return None
-    return Cell(plain(row["deviation"], DIGITS), f"error {plain(row.get('error'), DIGITS)}")
+    return QualityCell(plain(row["deviation"], DIGITS), f"error {plain(row.get('error'), DIGITS)}")

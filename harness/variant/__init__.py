@@ -1,6 +1,7 @@
 """Variants: the interface, the registry, parameters, and what a variant shares with others."""
 
 from harness.variant.carrier import Carrier, hindrance, measured
+from harness.variant.heads import repeated, repeating
 from harness.variant.identity import definition_key, family_of, source_file, source_hash
 from harness.variant.interface import Attention, AttentionOp, Cost, Recurrence, Variant
 from harness.variant.layer import AttentionLayer
@@ -37,6 +38,8 @@ __all__ = [
     "parse_spec",
     "register",
     "registered",
+    "repeated",
+    "repeating",
     "source_file",
     "source_hash",
 ]

@@ -92,25 +92,28 @@ def stacked(variant: Variant, workload: Workload, shape: Shape) -> Stack:
     if workload.mask_spec.causal != shape.causal:
         wanted = "causal" if shape.causal else "none"
         raise ValueError(f"the shape is causal={shape.causal}: mask={workload.mask}; use {wanted}")
-    asked = workload.model_copy(update={"level": "layer"})
-    width, layer = asked.model_dim, layer_of(variant)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(asked.seed)
-        mask = asked.carried.build_mask()
-        blocks = [Block(layer.build(asked, mask), width, shape) for _ in range(shape.blocks)]
-        return Stack(blocks, width, shape)
+    return _stack(variant, workload, shape, None)
 
 
 def translating(variant: Variant, workload: Workload, shape: Shape, context_len: int) -> Stack:
     """A decoder whose blocks attend to a context of so many positions as well (section 3.1)."""
+    return _stack(variant, workload, shape, context_len)
+
+
+def _stack(variant: Variant, workload: Workload, shape: Shape, context_len: int | None) -> Stack:
     asked = workload.model_copy(update={"level": "layer"})
-    crossing = asked.model_copy(update={"mask": "none", "kv_len": context_len})
     width, layer = asked.model_dim, layer_of(variant)
+
+    def built(own: Workload) -> nn.Module:
+        return layer.build(own, own.carried.build_mask())
+
+    def block() -> Block:
+        first = built(asked)
+        if context_len is None:
+            return Block(first, width, shape)
+        across = asked.model_copy(update={"mask": "none", "kv_len": context_len})
+        return Block(first, width, shape, built(across))
+
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(asked.seed)
-        masks = asked.carried.build_mask(), crossing.carried.build_mask()
-        blocks = [
-            Block(layer.build(asked, masks[0]), width, shape, layer.build(crossing, masks[1]))
-            for _ in range(shape.blocks)
-        ]
-        return Stack(blocks, width, shape)
+        return Stack([block() for _ in range(shape.blocks)], width, shape)

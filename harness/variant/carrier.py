@@ -85,7 +85,7 @@ def measured(variant: Variant, workload: Workload) -> tuple[AttentionOp, Workloa
     """What is measured of a variant on a workload: the op and the shapes that it is called on."""
     if workload.level == "op":
         assert isinstance(variant, AttentionOp)
-        return variant, workload
+        return variant, workload.carried
     return Carrier(layer_of(variant), workload), workload.carried
 
 

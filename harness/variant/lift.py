@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from harness.mask import Mask
+from harness.variant.heads import repeating
 from harness.variant.interface import Attention, AttentionOp, Cost
 from harness.variant.layer import AttentionLayer
-from harness.workload import VariantSpec, Workload
+from harness.workload import OF_IMAGES, VariantSpec, Workload
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-_OF_IMAGES = ("height", "width", "channels", "footprint")
 
 
 class MultiHead(nn.Module):
@@ -30,7 +31,7 @@ class MultiHead(nn.Module):
         self.k = nn.Linear(width, w.kv_heads * w.head_dim, bias=bias)
         self.v = nn.Linear(width, w.kv_heads * w.v_head_dim, bias=bias)
         self.out = nn.Linear(w.heads * w.v_head_dim, width, bias=bias)
-        self.attend = attend
+        self.attend, self.scale = attend, w.scale
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """y (B, Lq, W) of x (B, Lq, W) and the context (B, Lkv, W), x itself when left out."""
@@ -77,15 +78,8 @@ class Lifted(AttentionLayer):
     def definition(self, module: nn.Module, x: Tensor, context: Tensor, *, mask: Mask) -> Tensor:
         """The same projections around the op's definition."""
         assert isinstance(module, MultiHead)
-        times = module.heads // module.kv_heads
-        scale = (module.q.out_features // module.heads) ** -0.5
-
-        def defined(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            if times > 1:
-                k, v = k.repeat_interleave(times, 1), v.repeat_interleave(times, 1)
-            return self.op.definition(q, k, v, mask=mask, scale=scale)
-
-        return module.with_op(x, context, defined)
+        defined = functools.partial(self.op.definition, mask=mask, scale=module.scale)
+        return module.with_op(x, context, repeating(defined, module.heads // module.kv_heads))
 
     def unsupported(self, workload: Workload) -> str | None:
         """The op's own reason on what it sees inside."""
@@ -112,16 +106,7 @@ class Lifted(AttentionLayer):
 
 def inside(workload: Workload) -> Workload:
     """The workload of the op in the middle of a lifted layer."""
-    return workload.model_copy(update={"level": "op", **dict.fromkeys(_OF_IMAGES)})
-
-
-def repeating(attend: Attend, times: int) -> Attend:
-    """An op on k and v whose heads are repeated first."""
-
-    def repeated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return attend(q, k.repeat_interleave(times, 1), v.repeat_interleave(times, 1))
-
-    return repeated
+    return workload.model_copy(update={"level": "op", **dict.fromkeys(OF_IMAGES)})
 
 
 def projection_flops(workload: Workload) -> int:
@@ -129,8 +114,7 @@ def projection_flops(workload: Workload) -> int:
     w = workload
     queries = w.q_len * w.model_dim * w.heads * (w.head_dim + w.v_head_dim)
     keys = w.kv_len * w.model_dim * w.kv_heads * (w.head_dim + w.v_head_dim)
-    forward = 2 * w.batch * (queries + keys)
-    return forward * {"backward": 2, "forward+backward": 3}.get(w.pass_, 1)
+    return w.of_pass(2 * w.batch * (queries + keys))
 
 
 def _parameters(workload: Workload, *, bias: bool) -> int:

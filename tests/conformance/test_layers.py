@@ -56,6 +56,12 @@ def test_output_and_gradients_equal_the_definition(layer: Variant, mask: str, pa
     assert_matches(*measured(layer, asked))
 
 
+def test_scale_of_the_workload(layer: Variant) -> None:
+    asked = asked_of(layer, scale=0.7, dtype="float64")
+    require(layer, asked)
+    assert_matches(*measured(layer, asked))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_dtypes(layer: Variant, dtype: str) -> None:
     asked = asked_of(layer, dtype=dtype, **{"pass": "forward+backward"})

@@ -46,8 +46,9 @@ def asked_of(name: str) -> Iterator[tuple[AttentionOp, Workload]]:
     for asked in map(reduced, suite.workloads()):
         chosen = [one for one in map(build, suite.variants) if hindrance(one, asked) is None]
         ops = [measured(one, asked)[0] for one in chosen]
-        shapes = asked if asked.level == "op" else asked.carried
-        yield from ((op, shapes) for op in {definition_key(op)[0]: op for op in ops}.values())
+        yield from (
+            (op, asked.carried) for op in {definition_key(op)[0]: op for op in ops}.values()
+        )
 
 
 class Gates:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from harness.analysis.groups import rows_of
 from harness.report import figures
 from harness.report.figures import Plot
-from harness.report.quality import Cell, qualities
+from harness.report.quality import QualityCell, qualities
 from harness.report.tradeoffs import STRIP
 
 from .synthetic import BASELINE, FAST, frame_of, row
@@ -133,7 +133,7 @@ def test_deviation_and_error_stand_beside_each_other() -> None:
     assert [table.title for table in tables] == ["forward, q_len 512", "forward, q_len 1024"]
     assert tables[0].workloads == ("inputs=normal(2)", "inputs=low_rank(4, 2)")
     assert [line.variant for line in tables[0].lines] == ["linear", "nystrom"]
-    assert tables[0].lines[0].cells[0] == Cell("0.9", "error 3.2e-07")
+    assert tables[0].lines[0].cells[0] == QualityCell("0.9", "error 3.2e-07")
 
 
 def test_an_approximation_that_failed_has_an_empty_cell() -> None:

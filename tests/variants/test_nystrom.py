@@ -28,7 +28,7 @@ def test_the_iteration_finds_the_pseudo_inverse(rows: int, columns: int) -> None
     torch.testing.assert_close(pseudo_inverse(a, 40), torch.linalg.pinv(a))
 
 
-def test_one_iteration_is_equation_14() -> None:
+def test_one_iteration_by_hand() -> None:
     a = torch.randn(4, 4, dtype=torch.float64).softmax(-1)
     norms = float(a.abs().sum(-1).max() * a.abs().sum(-2).max())
     z, one = a.T / norms, torch.eye(4, dtype=torch.float64)

@@ -36,7 +36,7 @@ def prepare(workload: Workload, mask: Mask, *, degree: int, factor: Tensor) -> A
     """
     q_block, kv_block = _blocks_of(workload)
     plan = Plan(degree, cuts(mask, q_block, kv_block), q_block, kv_block)
-    wide = torch.promote_types(workload.torch_dtype, torch.float32)
+    wide = workload.sum_dtype
     root = factor.pow(1 / degree)[:, None, :, None].to(wide)
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

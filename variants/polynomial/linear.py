@@ -38,7 +38,7 @@ def prepare(workload: Workload, mask: Mask, *, degree: int, factor: Tensor) -> A
     if mask.lengths is not None:
         hidden = torch.arange(mask.kv_len, device=mask.device) >= mask.lengths[:, None]
         hidden = hidden[:, None, :, None]
-    wide = _wide(workload)
+    wide = workload.sum_dtype
     root = _root(factor, degree, wide)
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def prepare(workload: Workload, mask: Mask, *, degree: int, factor: Tensor) -> A
 def recurrence(workload: Workload, *, degree: int, factor: Tensor) -> Recurrence:
     """The state is sum_j f(k_j) v_j^T, (B * Hkv, width, Dv); a step adds one pair and reads it."""
     features = Features(degree, workload.head_dim)
-    wide = _wide(workload)
+    wide = workload.sum_dtype
     root = _root(factor, degree, wide)
 
     def added(state: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -84,15 +84,11 @@ def cost(workload: Workload, degree: int) -> Cost:
     if workload.pass_ == "decode" and mask.is_full:
         kept = workload.batch * workload.kv_heads * features.width * workload.v_head_dim
         groups = workload.heads // workload.kv_heads
-        itemsize = _wide(workload).itemsize
+        itemsize = workload.sum_dtype.itemsize
         return Cost(
             2 * (groups + 1) * kept, state_bytes=itemsize * kept, time_growth=0.0, memory_growth=0.0
         )
     return Cost(Plan(features, unpadded(mask)).flops(workload), time_growth=1.0, memory_growth=1.0)
-
-
-def _wide(workload: Workload) -> torch.dtype:
-    return torch.promote_types(workload.torch_dtype, torch.float32)
 
 
 def _root(factor: Tensor, degree: int, dtype: torch.dtype) -> Tensor:

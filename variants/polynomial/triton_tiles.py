@@ -25,9 +25,9 @@ def _of_kernels(forward: Tiles, backward_q: Tiles, backward_kv: Tiles) -> dict[s
     return {"forward": forward, "backward_q": backward_q, "backward_kv": backward_kv}
 
 
-# By bytes of a number and width of a head. Chosen by what compiles for compute capabilities 8.0 and
-# 9.0 with at most a few bytes of spilled registers, and for 8.0 in the 99 KiB of shared memory that
-# every GPU since has; not tuned on one.
+# By bytes of a number and width of a head. Chosen by what compiles for compute capability 8.0 with
+# at most a few bytes of spilled registers, in the 99 KiB of shared memory that every GPU since has.
+# Not all were compiled for 9.0, and none was tuned on a GPU.
 _TILES = {
     (2, 64): _of_kernels(Tiles(128, 64, 4, 3), Tiles(64, 64, 4, 2), Tiles(32, 64, 4, 2)),
     (2, 128): _of_kernels(Tiles(128, 64, 8, 2), Tiles(64, 64, 4, 2), Tiles(64, 64, 8, 2)),

@@ -15,7 +15,6 @@ from variants.recurrent.states import (
     lstm_flops,
     lstm_parameters,
     packed_lengths,
-    trained,
     unreadable,
 )
 
@@ -127,8 +126,8 @@ class BilstmAttention(AttentionLayer):
             learnt = inner * (width + w.heads) + width * (width * (1 + w.heads) + 1)
             attention = 2 * tokens * (learnt - width + w.heads * width)
         return Cost(
-            flops=trained(w, 2 * lstm_flops(w, width, hidden) + attention),
-            projection_flops=trained(w, 16 * tokens * hidden * width),
+            flops=w.of_pass(2 * lstm_flops(w, width, hidden) + attention),
+            projection_flops=w.of_pass(16 * tokens * hidden * width),
             parameters=2 * lstm_parameters(width, hidden) + learnt,
             time_growth=2.0 if self.kind == "scaled" else 1.0,
         )

@@ -13,7 +13,6 @@ from variants.recurrent.states import (
     lstm_flops,
     lstm_parameters,
     packed_lengths,
-    trained,
     unreadable,
 )
 
@@ -46,8 +45,8 @@ class Recurrent(AttentionLayer):
         width, hidden = workload.model_dim, workload.model_dim // self.directions
         projections = self.directions * 8 * workload.batch * workload.q_len * hidden * width
         return Cost(
-            flops=trained(workload, self.directions * lstm_flops(workload, width, hidden)),
-            projection_flops=trained(workload, projections),
+            flops=workload.of_pass(self.directions * lstm_flops(workload, width, hidden)),
+            projection_flops=workload.of_pass(projections),
             parameters=self.directions * lstm_parameters(width, hidden),
             time_growth=1.0,
             memory_growth=1.0,

@@ -14,7 +14,6 @@ from variants.recurrent.states import (
     lstm_flops,
     lstm_parameters,
     packed_lengths,
-    trained,
     unreadable,
 )
 
@@ -133,8 +132,8 @@ class BilstmChannels(AttentionLayer):
             learnt += 2 * lstm_parameters(width, width // 2)
         projections = 2 * tokens * width * (width + width)
         return Cost(
-            flops=trained(w, recurrent + projections + 4 * tokens * count * count * width),
-            projection_flops=trained(w, projections),
+            flops=w.of_pass(recurrent + projections + 4 * tokens * count * count * width),
+            projection_flops=w.of_pass(projections),
             parameters=learnt + width * width + count * width + width * (width + 1),
             time_growth=1.0,
             memory_growth=1.0,

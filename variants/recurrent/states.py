@@ -97,8 +97,3 @@ def lstm_flops(workload: Workload, width: int, hidden: int, length: int | None =
 def lstm_parameters(width: int, hidden: int) -> int:
     """Parameters of one direction: four gates, PyTorch's two biases each."""
     return 4 * hidden * (width + hidden + 2)
-
-
-def trained(workload: Workload, forward: int) -> int:
-    """FLOPs of the pass where the backward of a product is two products."""
-    return forward * {"backward": 2, "forward+backward": 3}.get(workload.pass_, 1)

@@ -65,11 +65,11 @@ class ImageLayer(AttentionLayer):
         applied = 1 if module.positions_weighted(footprint) > 1 else footprint**2
         weighted = module.first.weight.numel() + module.second.weight.numel()
         attended = applied * weighted + footprint**2 * sizes.value
-        passed = {"backward": 2, "forward+backward": 3}.get(workload.pass_, 1)
+        each = 2 * workload.of_pass(1) * pixels
         learnt = sum(parameter.numel() for parameter in module.parameters())
         return Cost(
-            flops=2 * pixels * passed * (projected + attended),
-            projection_flops=2 * pixels * passed * projected,
+            flops=each * (projected + attended),
+            projection_flops=each * projected,
             parameters=learnt + workload.model_dim * (sizes.value + 1),
             time_growth=1.0,
             memory_growth=1.0,
