@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.measure.latency import OVERDRAFT
+from harness.measure.budget import OVERDRAFT
 from harness.statistics import FIRST_LOOK
 from harness.suite import Suite
 from harness.workload import Workload

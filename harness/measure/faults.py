@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+
 import torch
-from torch._dynamo.exc import FailOnRecompileLimitHit
 
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate")
 
@@ -17,16 +18,22 @@ def status_of(error: BaseException) -> str:
         return "oom"
     if isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY):
         return "oom"
-    return "fallback" if isinstance(error, FailOnRecompileLimitHit) else "error"
+    return "fallback" if _fell_back(error) else "error"
 
 
 def reason_of(error: BaseException) -> str:
     """Type and text of an exception; the type alone where it says nothing."""
     text = f"{type(error).__name__}: {error}".removesuffix(": ")
-    if isinstance(error, FailOnRecompileLimitHit):
+    if _fell_back(error):
         text = (
             f"torch.compile hit its limit of recompilations ({error}) and would have run eagerly; "
             "let nothing that the call reads change from call to call"
         )
     # A terminal obeys control characters; the reader of a reason should not have to.
     return "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in text)
+
+
+def _fell_back(error: BaseException) -> bool:
+    # Importing the compiler takes seconds: what it raises, only a process that has it can hold.
+    compiler = sys.modules.get("torch._dynamo.exc")
+    return compiler is not None and isinstance(error, compiler.FailOnRecompileLimitHit)

@@ -9,15 +9,12 @@ from time import perf_counter
 
 from harness import statistics
 from harness.device import Device, Timing
+from harness.measure.budget import OVERDRAFT, WARMUP_SHARE
 from harness.measure.calls import Call
 from harness.measure.faults import reason_of, status_of
 from harness.measure.timed import Care, Fault, Inspector
 
 WARMUP_LEAST, WARMUP_MOST = 3, 50
-WARMUP_SHARE = 0.5
-"""Of the budget: slow calls are warm after few of them, and their rounds are dear."""
-OVERDRAFT = 8
-"""Budgets that the first look may cost: without one, slow calls would have no verdict at all."""
 SETTLED = 1.1
 """Warm-up ends when each variant's latest time is within 10% of the best before it, either way."""
 OPENING = 2

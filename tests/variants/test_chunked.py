@@ -12,6 +12,7 @@ from harness.mask import Mask
 from harness.reference import softmax_attention
 from tests.build import workload
 from variants.chunked import Chunked
+from variants.chunked.part import LOG2_E, MODERATE, parts
 
 KERNELS: tuple[Literal["naive", "blocked"], ...] = ("naive", "blocked")
 
@@ -67,6 +68,32 @@ def test_scores_of_any_size(spread: float, kernel: Literal["naive", "blocked"]) 
     assert float((found - truth).abs().max()) < 8 * torch.finfo(torch.float32).eps * (
         4 * spread + 4
     )
+
+
+@pytest.mark.parametrize("size", [0.99 * MODERATE, 1.01 * MODERATE])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_scores_at_the_limit_of_what_needs_no_peak(size: float, sign: int) -> None:
+    """Each row's scores are all but one at the far end, above or below."""
+    case = workload(q_len=48, head_dim=8)
+    _, _, v = make_inputs(case)
+    q, k = torch.zeros_like(v), torch.zeros_like(v)
+    q[..., 0] = k[..., 0] = (size / LOG2_E / case.scale) ** 0.5
+    k[..., 1:, 0] *= sign
+    mask = case.build_mask()
+    part = parts(case, mask, 16, 16)[0]
+    assert part.moderate(q, k) == (size < MODERATE)
+    truth = softmax_attention(q.double(), k.double(), v.double(), mask=mask, scale=case.scale)
+    out = Chunked(16, 16, "blocked").prepare(case, mask)(q, k, v)
+    torch.testing.assert_close(out.double(), truth, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_not_a_number_is_not_moderate() -> None:
+    case = workload(q_len=8, head_dim=8)
+    q, k, _ = make_inputs(case)
+    part = parts(case, case.build_mask(), 16, 16)[0]
+    assert part.moderate(q, k)
+    k[0, 0, 3, 2] = torch.nan
+    assert not part.moderate(q, k)
 
 
 @pytest.mark.parametrize("field", ["q_chunk", "kv_chunk"])

@@ -27,8 +27,8 @@ class Chunked(SoftmaxFamily):
 
     grouped: ClassVar[bool] = True
 
-    q_chunk: int = 256
-    kv_chunk: int = 512
+    q_chunk: int = 512
+    kv_chunk: int = 256
     kernel: Literal["naive", "blocked"] = "naive"
 
     def __post_init__(self) -> None:

@@ -60,9 +60,10 @@ def _forward(
     part: Part, scratch: Scratch, q: Tensor, out: Tensor, norms: Tensor, k: Tensor, v: Tensor
 ) -> None:
     """Write the output, and log2 of each row's sum of weights; shapes as `Part` gives them."""
+    moderate = part.moderate(q, k)
     for rows, blocks in part.plan:
         queries = scratch.load("queries", q[:, :, rows]).mul_(part.scale * LOG2_E)
-        sums = RowSums(scratch, len(queries), queries.shape[1], v.shape[2])
+        sums = RowSums(scratch, len(queries), queries.shape[1], v.shape[2], moderate=moderate)
         for block in blocks:
             keys, values = (scratch.cast(x[:, block.start : block.stop]) for x in (k, v))
             sums.add(part.scores(scratch, queries, keys, rows, block), values)

@@ -13,6 +13,8 @@ from harness import KvBlock, Mask, Workload
 from variants.chunked.plan import Chunk, by_mask, chunks
 from variants.chunked.scratch import Scratch
 
+MODERATE = 60.0
+"""Size of scores in base 2 up to which no weight, nor a row's sum of 2^60, leaves float32."""
 LOG2_E = math.log2(math.e)
 SCORES = 1 << 19
 """Scores in memory at once, about: 2 MiB in float32, which the caches of two cores hold."""
@@ -38,6 +40,19 @@ class Part:
     def of_keys(self, tensor: Tensor) -> Tensor:
         """(B, Hkv, L, n) -> this part's (slices, L, n), a view of a contiguous tensor."""
         return tensor[self.sequences, self.heads].flatten(0, 1)
+
+    def moderate(self, queries: Tensor, keys: Tensor) -> bool:
+        """Whether no score can exceed MODERATE: |q k| <= |q| |k| (Cauchy-Schwarz).
+
+        Then softmax needs no row's maximum, and its weights lose nothing that float32 can hold.
+        Said of no bias, and on the CPU only: elsewhere the answer would have to be waited for.
+        """
+        if self.mask.bias_kind != "none" or queries.device.type != "cpu":
+            return False
+        wide = torch.promote_types(queries.dtype, torch.float32)
+        q, k = (torch.linalg.vector_norm(x, dim=-1, dtype=wide).amax() for x in (queries, keys))
+        # Not a number, if one of them is not: then not moderate.
+        return float(q * k) * abs(self.scale) * LOG2_E <= MODERATE
 
     def scores(
         self, scratch: Scratch, queries: Tensor, keys: Tensor, rows: slice, block: KvBlock

@@ -10,32 +10,44 @@ from variants.chunked.scratch import Scratch
 
 
 class RowSums:
-    """Of a chunk of queries: each row's peak, sum of weights and weighted values, so far."""
+    """Of a chunk of queries: each row's peak, sum of weights and weighted values, so far.
 
-    def __init__(self, scratch: Scratch, slices: int, rows: int, width: int) -> None:
+    Where no score is far from 0, weights are taken as they are: the peak is 0 and stays it.
+    """
+
+    def __init__(
+        self, scratch: Scratch, slices: int, rows: int, width: int, *, moderate: bool
+    ) -> None:
         shape = slices, rows, 1
+        self._moderate, limits = moderate, torch.finfo(scratch.dtype)
         # Finite, so that a row without keys has the weight exp2(-inf) = 0 and not NaN.
-        self._peak = scratch.take("peak", *shape).fill_(torch.finfo(scratch.dtype).min)
+        self._peak = scratch.take("peak", *shape).fill_(0.0 if moderate else limits.min)
+        self._least = limits.tiny
         self._next, self._part = scratch.take("next", *shape), scratch.take("part", *shape)
         self._total = scratch.take("total", *shape).zero_()
         self._values = scratch.take("values", slices, rows, width).zero_()
 
     def add(self, scores: Tensor, values: Tensor) -> None:
         """Take in one block of keys; its scores, in base 2, become its weights."""
+        if not self._moderate:
+            self._shift(scores)
+        scores.exp2_()
+        self._total.add_(torch.sum(scores, -1, keepdim=True, out=self._part))
+        self._values.baddbmm_(scores, values)
+
+    def _shift(self, scores: Tensor) -> None:
         torch.amax(scores, -1, keepdim=True, out=self._next)
         torch.maximum(self._next, self._peak, out=self._next)
         shrink = self._peak.sub_(self._next).exp2_()
         self._total.mul_(shrink)
         self._values.mul_(shrink)
         self._peak, self._next = self._next, self._peak
-        scores.sub_(self._peak).exp2_()
-        self._total.add_(torch.sum(scores, -1, keepdim=True, out=self._part))
-        self._values.baddbmm_(scores, values)
+        scores.sub_(self._peak)
 
     def write(self, out: Tensor, norms: Tensor) -> None:
         """The output, and log2 of the sum of weights: (slices, G, R, Dv) and (slices, G, R, 1)."""
-        # A row with some key has a total of at least 1, its own peak; an empty one has 0.
-        total = self._total.clamp_(min=1.0).view(norms.shape)
+        # Only a row without keys has less: 0, and values of 0.
+        total = self._total.clamp_(min=self._least).view(norms.shape)
         torch.div(self._values.view(out.shape), total, out=out)
         torch.add(self._peak.view(norms.shape), total.log2_(), out=norms)
 
