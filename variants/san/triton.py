@@ -29,7 +29,7 @@ def aggregated(weights: Tensor, values: Tensor) -> Tensor:
     """out[c, i] = sum_k w[c mod W, k, i] v[c, i + k], mirrored at the edges.
 
     weights (B, W, K^2, H W), values (B, C, H, W') -> (B, C, H, W'), C / W a power of two. Sums are
-    in float32, in float64 of float64; the gradients are the same in every run.
+    in float32, in float64 of float64, in one order: the gradients are the same in every run.
     """
     out: Tensor = _Aggregate.apply(weights.contiguous(), values.contiguous())  # type: ignore[no-untyped-call]
     return out
