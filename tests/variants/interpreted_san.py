@@ -75,3 +75,14 @@ def test_of_any_strides() -> None:
     turned = weights.detach().mT.contiguous().mT.requires_grad_()
     last = values.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
     _assert_same(3, turned, last, upstream[:1, :, :1].expand_as(upstream))
+
+
+def test_sums_of_half_precision_are_in_float32() -> None:
+    weights, values, upstream = _given(1, (4, 5), 3, torch.float16)
+    wide = tuple(tensor.detach().float().requires_grad_() for tensor in (weights, values))
+    out, expected = triton.aggregated(weights, values), _plainly(wide[0], wide[1], 3)
+    found = torch.autograd.grad(out, (weights, values), upstream)
+    of_wide = torch.autograd.grad(expected, wide, upstream.float())
+    for one, other in zip((out, *found), (expected, *of_wide), strict=True):
+        # One rounding of the result, and none of what was added up.
+        torch.testing.assert_close(one.float(), other, rtol=2**-11, atol=1e-5)
