@@ -35,14 +35,18 @@ def test_the_kernels_under_the_interpreter() -> None:
 
 @needs_triton
 @pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")  # since 3.9, at every compilation
+# A whole number that is 1 is a constant to Triton's compiler.
+@pytest.mark.parametrize("count", [None, 1])
 @pytest.mark.parametrize("name", ["forward", "backward_weights", "backward_values"])
 def test_a_kernel_compiles_for_a_gpu(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, count: int | None
 ) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     kernels = importlib.import_module("variants.san.triton_kernels")
     kernel = getattr(kernels, f"san_{name}")
     constants = {"footprint": 7, "shared": 8, "block": 64, "sums": kernels.tl.float32}
+    if count is not None:
+        constants["count"] = count
     types = dict.fromkeys(("count", "height", "width"), "i32") | {"dvalues": "*fp32"}
     types |= dict.fromkeys(constants, "constexpr")
     signature = {name: types.get(name, "*bf16") for name in kernel.arg_names}

@@ -38,7 +38,11 @@ class OnImages(nn.Module):
 
 
 class ImageLayer(AttentionLayer):
-    """What pairwise and patchwise share; abstract."""
+    """What pairwise and patchwise share; abstract.
+
+    kernel: `unfold`, all windows written out; `fused`, some rows of pixels at a time, backward
+    computed again; `triton`, for NVIDIA GPUs, no window of the values is made.
+    """
 
     kernel: Kernel
 

@@ -3,6 +3,7 @@
 The windows of beta, C/4 K^2 numbers a pixel, are never made, neither forward nor backward. Weights
 and the relations that they are learnt from are made whole, as by `unfold`: C/32 K^2 numbers a pixel
 and a few times C/16 K^2. So are they in the code of Zhao, Jia and Koltun 2020, arXiv:2004.13621.
+torch mirrors psi: its gradient, unlike those of the sum, may differ from run to run on a GPU.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ def expected_kernels(workload: Workload) -> tuple[str, ...]:
 def aggregated(weights: Tensor, values: Tensor) -> Tensor:
     """out[c, i] = sum_k w[c mod W, k, i] v[c, i + k], mirrored at the edges.
 
-    weights (B, W, K^2, H W), values (B, C, H, W') -> (B, C, H, W'), C / W a power of two. Sums are
-    in float32, in float64 of float64, in one order: the gradients are the same in every run.
+    weights (B, W, K^2, n), values (B, C, height, width) -> the shape of values; n = height width,
+    C / W a power of two. Sums are in float32, in float64 of float64, in one order: output and
+    gradients are the same in every run.
     """
     out: Tensor = _Aggregate.apply(weights.contiguous(), values.contiguous())  # type: ignore[no-untyped-call]
     return out
