@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import os
-import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,13 +13,10 @@ from torch import Tensor
 
 from tests.build import workload
 from tests.conformance.contract import MASKS
+from tests.variants.interpreting import interpreted, needs_triton, ptx
 from variants.polynomial import Polynomial, triton_tiles
 from variants.polynomial.triton_tiles import Tiles, spans, tiles_of, visited_pairs
 
-needs_triton = pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None, reason="triton is not installed"
-)
-ROOT = Path(__file__).parents[2]
 TRITON = Polynomial(kernel="triton")
 
 
@@ -40,18 +33,8 @@ CONTRACT = (
 def test_the_kernels_under_the_interpreter() -> None:
     """Lengths of several tiles and the contract; what is skipped, and why, is known."""
     files = ["tests/variants/interpreted_triton.py", "tests/conformance"]
-    chosen = f"interpreted_triton or (triton and ({CONTRACT}))"
-    command = [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", "-k", chosen]
-    environment = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
-    environment |= {"TRITON_INTERPRET": "1", "COLUMNS": "200"}
-    found = subprocess.run(
-        command + files, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert found.returncode == 0, found.stdout[-5000:] + found.stderr[-2000:]
-    passed = re.search(r"(\d+) passed", found.stdout)
-    assert passed is not None
-    assert int(passed[1]) >= 40
-    skipped = set(re.findall(r"SKIPPED .*?: (.*)", found.stdout))
+    passed, skipped = interpreted(files, f"interpreted_triton or (triton and ({CONTRACT}))")
+    assert passed >= 40
     assert skipped == {
         "polynomial(kernel=triton): kernel=triton takes float32, bfloat16, float16, found float64"
     }
@@ -63,18 +46,13 @@ def test_the_kernels_under_the_interpreter() -> None:
 def test_a_kernel_compiles_for_a_gpu(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
-    """The interpreter takes what the compiler does not; the compiler needs no GPU."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    triton = importlib.import_module("triton")
-    compiler = importlib.import_module("triton.compiler")
-    backends = importlib.import_module("triton.backends.compiler")
     kernels = importlib.import_module("variants.polynomial.triton_kernels")
-    source = compiler.ASTSource(*_signature(getattr(kernels, f"polynomial_{name}")))
-    built = triton.compile(source, backends.GPUTarget("cuda", 90, 32))
-    assert f"polynomial_{name}" in built.asm["ptx"]
+    kernel = getattr(kernels, f"polynomial_{name}")
+    assert f"polynomial_{name}" in ptx(kernel, *_signature(kernel))
 
 
-def _signature(kernel: Any) -> tuple[Any, dict[str, Any], dict[Any, Any]]:
+def _signature(kernel: Any) -> tuple[dict[str, Any], dict[Any, Any]]:
     """Types and constants of a launch on bfloat16 heads; small tiles, to compile in seconds."""
     constants = {
         "group": 2, "degree": 3, "head_dim": 32, "v_head_dim": 20, "padded": 32, "v_padded": 32,
@@ -92,7 +70,7 @@ def _signature(kernel: Any) -> tuple[Any, dict[str, Any], dict[Any, Any]]:
             values[position, 3] = 1
         elif name in constants:
             values[position,] = constants[name]
-    return kernel, signature, values
+    return signature, values
 
 
 def _seen(mask: str, tiles: Tiles, batch: int) -> Tensor:

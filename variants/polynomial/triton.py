@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,17 +11,14 @@ from torch import Tensor
 
 from harness import Attention, Cost, Mask, Workload
 from variants.polynomial.triton_tiles import padded, spans, tiles_of, visited_pairs
+from variants.triton_runs import triton_hindrance
 
 _DTYPES = ("float32", "bfloat16", "float16")
 _WIDEST = 256
 
 
 def unsupported(workload: Workload, degree: int) -> str | None:
-    """What the kernels cannot run, said without asking the GPU; None when they can.
-
-    On the CPU they run where Triton interprets them, as TRITON_INTERPRET=1 asks it to: in Python,
-    to look for faults, thousands of times slower.
-    """
+    """What the kernels cannot run, said without asking the GPU; None when they can."""
     if degree > 3:
         return f"kernel=triton takes degree 1, 2 or 3, found {degree}; use kernel=naive"
     if workload.dtype not in _DTYPES:
@@ -30,13 +26,7 @@ def unsupported(workload: Workload, degree: int) -> str | None:
     widest = max(workload.head_dim, workload.v_head_dim)
     if widest > _WIDEST:
         return f"kernel=triton takes head_dim and v_head_dim up to {_WIDEST}, found {widest}"
-    if workload.device == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
-        return "kernel=triton needs an NVIDIA GPU, found device=cpu; use another kernel"
-    try:
-        importlib.import_module("triton")
-    except Exception as error:  # a binary of another system fails in many ways
-        return f"triton does not import: {type(error).__name__}: {error}"
-    return None
+    return triton_hindrance(workload)
 
 
 def prepare(workload: Workload, mask: Mask, *, degree: int, factor: Tensor) -> Attention:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from variants.san import tiles
+from variants.san import tiles, triton
 from variants.san.relations import PAIRWISE, PATCHWISE, pairwise_channels, patchwise_channels
 
+Kernel = Literal["unfold", "fused", "triton"]
 SHARED = 8
 """Channels of beta that share a weight: channel c is weighted by weight c mod (C / 32)."""
 
@@ -77,10 +79,11 @@ class ImageAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Of a batch of images."""
-        inputs = (self.phi(x), self.psi(x), self.beta(x), self.places(x))
-        if self.kernel == "unfold":
-            return tiles.unfolded(self, *inputs)
-        return tiles.fused(self, *inputs)
+        phi, psi, beta, places = self.phi(x), self.psi(x), self.beta(x), self.places(x)
+        if self.kernel == "triton":
+            return triton.aggregated(tiles.weights_of_all(self, phi, psi, places), beta)
+        kernel = tiles.unfolded if self.kernel == "unfold" else tiles.fused
+        return kernel(self, phi, psi, beta, places)
 
     def places(self, x: Tensor) -> Tensor | None:
         """(1, 2, H, W) encoded coordinates; None where the relation has none."""

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from harness import AttentionLayer, Cost, Mask, Workload, register
-from variants.san.attention import SHARED, ImageAttention, Pairwise, Patchwise, Sizes
+from variants.san import triton
+from variants.san.attention import SHARED, ImageAttention, Kernel, Pairwise, Patchwise, Sizes
 from variants.san.relations import Pairwise as PairwiseRelation
 from variants.san.relations import Patchwise as PatchwiseRelation
+from variants.triton_runs import triton_hindrance
 
 FOOTPRINT = 7
 """Where the workload names none, that of all stages of SAN but the first."""
-Kernel = Literal["unfold", "fused"]
 LEAST_CHANNELS = 4 * SHARED
 
 
@@ -38,7 +38,11 @@ class OnImages(nn.Module):
 
 
 class ImageLayer(AttentionLayer):
-    """What pairwise and patchwise share; abstract."""
+    """What pairwise and patchwise share; abstract.
+
+    kernel: `unfold`, all windows written out; `fused`, some rows of pixels at a time, backward
+    computed again; `triton`, for NVIDIA GPUs, no window of the values is made.
+    """
 
     kernel: Kernel
 
@@ -53,8 +57,13 @@ class ImageLayer(AttentionLayer):
         return OnImages(attention, workload).eval()
 
     def unsupported(self, workload: Workload) -> str | None:
-        """No image, too few channels, or a window that reaches past the image."""
-        return not_of_images(self.name, workload, multiple=LEAST_CHANNELS)
+        """No image, too few channels, a window that reaches past the image, or no GPU."""
+        reason = not_of_images(self.name, workload, multiple=LEAST_CHANNELS)
+        return reason or (triton_hindrance(workload) if self.kernel == "triton" else None)
+
+    def expected_kernels(self, workload: Workload) -> tuple[str, ...]:
+        """The Triton kernels by their name; what the other kernels call is torch's."""
+        return triton.expected_kernels(workload) if self.kernel == "triton" else ()
 
     def cost(self, workload: Workload) -> Cost:
         """Multiply-adds of convolutions and of the weighted sum, two FLOPs each."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from variants.san.attention import Pairwise, Patchwise, Sizes
+from variants.san.attention import Kernel, Pairwise, Patchwise, Sizes
 
 SAN_DEPTHS: Mapping[int, tuple[int, ...]] = MappingProxyType(
     {10: (2, 1, 2, 4, 1), 15: (3, 2, 3, 5, 2), 19: (3, 3, 4, 6, 3)}
@@ -54,7 +54,7 @@ class San(nn.Module):
         kind: Literal["pairwise", "patchwise"] = "pairwise",
         *,
         classes: int = 1000,
-        kernel: Literal["unfold", "fused"] = "unfold",
+        kernel: Kernel = "unfold",
     ) -> None:
         super().__init__()
         self.enter = _widening(3, WIDTHS[0])

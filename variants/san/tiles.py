@@ -20,11 +20,18 @@ def unfolded(
     module: ImageAttention, phi: Tensor, psi: Tensor, beta: Tensor, places: Tensor | None
 ) -> Tensor:
     """Every window of every pixel written out, plainly: the definition."""
-    centre, apart = _centre(module, phi), _apart(module, places)
-    weights = module.alpha(centre, windows(psi, module.footprint), apart)
+    weights = weights_of_all(module, phi, psi, places)
     values = torch.unflatten(windows(beta, module.footprint), 1, (-1, weights.shape[1]))
     # y[c] = sum over k of w[c mod W, k] beta[c, k]
     return torch.unflatten((weights[:, None] * values).sum(3).flatten(1, 2), -1, phi.shape[-2:])
+
+
+def weights_of_all(
+    module: ImageAttention, phi: Tensor, psi: Tensor, places: Tensor | None
+) -> Tensor:
+    """(B, C / 32, K^2, H W): every window of psi and its relations written out."""
+    centre, apart = _centre(module, phi), _apart(module, places)
+    return module.alpha(centre, windows(psi, module.footprint), apart)
 
 
 def fused(
