@@ -109,7 +109,8 @@ class Workload(BaseModel):
         if self.channels != self.model_dim:
             raise WorkloadError(
                 f"channels must be heads * head_dim: channels={self.channels}, "
-                f"heads={self.heads}, head_dim={self.head_dim}; leave head_dim out"
+                f"heads={self.heads}, head_dim={self.head_dim}; write channels as a multiple of "
+                "heads and leave head_dim out"
             )
         if self.q_len != self.height * self.width or self.kv_len != self.q_len:  # type: ignore[operator]
             raise WorkloadError(
@@ -235,7 +236,10 @@ class Workload(BaseModel):
         return self.of_pass(2 * (self.head_dim + self.v_head_dim) * pairs, backward=backward)
 
     def of_pass(self, forward: int, *, backward: float = 2.0) -> int:
-        """FLOPs of the pass where a forward takes so many and a backward `backward` times that."""
+        """FLOPs of the pass where a forward takes so many and a backward `backward` times that.
+
+        2 where all of it is products whose inputs were kept: each has two in the backward.
+        """
         factors = {"backward": backward, "forward+backward": 1.0 + backward}
         return round(factors.get(self.pass_, 1.0) * forward)
 
@@ -298,7 +302,9 @@ class Workload(BaseModel):
         text += f" footprint {self.footprint}" if self.footprint is not None else ""
         text += f" {self.mask} {self.dtype} {self.device}"
         text += f" bias={self.bias}" if self.bias != "none" else ""
+        text += f" scale={self.scale:g}" if self.scale != self.head_dim**-0.5 else ""
         text += f" {self.inputs}" if self.inputs != _USUAL_INPUTS else ""
+        text += f" seed={self.seed}" if self.seed else ""
         text += f" threads={self.threads}" if self.threads != usable_cpus() else ""
         return text + (" compiled" if self.compile else "")
 

@@ -74,6 +74,21 @@ def test_layers_differ_in_the_op_alone() -> None:
 def test_a_shape_of_another_mask_is_refused() -> None:
     with pytest.raises(ValueError, match="the shape is causal=True: mask=none; use causal"):
         stacked(variant_named("softmax"), _asked(), GPT)
+    with pytest.raises(ValueError, match="the shape is causal=True: mask=none; use causal"):
+        translating(variant_named("softmax"), _asked(), GPT, context_len=5)
+
+
+def test_a_variant_that_does_not_run_the_workload_says_why() -> None:
+    with pytest.raises(ValueError, match="lstm: lstm reads from left to right only"):
+        stacked(variant_named("lstm"), _asked(), BERT)
+    with pytest.raises(ValueError, match="lstm: lstm takes no context of another length"):
+        translating(variant_named("lstm"), _asked(mask="causal"), GPT, context_len=5)
+
+
+def test_a_decoder_without_a_context_says_so() -> None:
+    module = translating(variant_named("softmax"), _asked(mask="causal"), GPT, context_len=5)
+    with pytest.raises(ValueError, match="pass context"):
+        module(_x())
 
 
 def test_a_decoder_reads_its_context() -> None:

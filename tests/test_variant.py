@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -299,6 +302,35 @@ def test_source_hash_of_a_variant_that_is_a_package_has_its_kernels(tmp_path: Pa
     assert source_hash(get("mine")) == before
     (home / "kernel.py").write_text("# changed\n")
     assert source_hash(get("mine")) != before
+
+
+def test_source_hash_has_what_a_variant_of_a_package_imports(tmp_path: Path) -> None:
+    """By the files alone: prefix.py is imported by performer.py, which is a file of its own."""
+    home = tmp_path / "several"
+    (home / "inner").mkdir(parents=True)
+    (home / "a.py").write_text("import os\nfrom several import b\nfrom several.inner.c import x\n")
+    (home / "b.py").write_text("def f():\n    import several.d\n")
+    for name in ("__init__.py", "d.py", "e.py", "inner/__init__.py", "inner/c.py"):
+        (home / name).write_text("x = 1\n")
+    program = (
+        "import pathlib; from harness.variant.identity import _with_imports; "
+        "print(*sorted(p.name for p in _with_imports({pathlib.Path('several/a.py')}, 'several')))"
+    )
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["a.py", "b.py", "c.py", "d.py"]
+
+
+def test_source_hash_of_a_class_without_a_file() -> None:
+    made = type("Made", (AttentionOp,), {"__module__": "nowhere"})
+    assert len(source_hash(made)) == 64
 
 
 def test_the_base_class_says_what_is_missing() -> None:

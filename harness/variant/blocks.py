@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from harness.variant.carrier import layer_of
+from harness.variant.carrier import hindrance, layer_of
 from harness.variant.interface import Variant
 from harness.workload import Workload
 
@@ -56,7 +56,8 @@ class Block(nn.Module):
         """Through the layer, the context if there is one, and the MLP."""
         x = self._around(0, self.layer, x)
         if self.across is not None:
-            assert context is not None, "a decoder's block needs a context"
+            if context is None:
+                raise ValueError("a decoder's block attends to a context: pass context")
             x = self._around(1, self.across, x, context)
         return self._around(len(self.norms) - 1, self.mlp, x)
 
@@ -87,24 +88,30 @@ def stacked(variant: Variant, workload: Workload, shape: Shape) -> Stack:
     """An encoder (BERT) or a decoder without a context (GPT) of a variant, op or layer.
 
     Parameters follow from the workload's seed. Raises ValueError where the workload's mask is not
-    the shape's: causal where `shape.causal`.
+    the shape's, causal where `shape.causal`, and where the variant does not run the workload.
     """
-    if workload.mask_spec.causal != shape.causal:
-        wanted = "causal" if shape.causal else "none"
-        raise ValueError(f"the shape is causal={shape.causal}: mask={workload.mask}; use {wanted}")
     return _stack(variant, workload, shape, None)
 
 
 def translating(variant: Variant, workload: Workload, shape: Shape, context_len: int) -> Stack:
-    """A decoder whose blocks attend to a context of so many positions as well (section 3.1)."""
+    """A decoder whose blocks attend to a context of so many positions as well (section 3.1).
+
+    Raises ValueError as `stacked` does.
+    """
     return _stack(variant, workload, shape, context_len)
 
 
 def _stack(variant: Variant, workload: Workload, shape: Shape, context_len: int | None) -> Stack:
+    if workload.mask_spec.causal != shape.causal:
+        wanted = "causal" if shape.causal else "none"
+        raise ValueError(f"the shape is causal={shape.causal}: mask={workload.mask}; use {wanted}")
     asked = workload.model_copy(update={"level": "layer"})
     width, layer = asked.model_dim, layer_of(variant)
 
     def built(own: Workload) -> nn.Module:
+        reason = hindrance(variant, own)
+        if reason is not None:
+            raise ValueError(f"{variant.spec}: {reason}")
         return layer.build(own, own.carried.build_mask())
 
     def block() -> Block:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import hashlib
+import importlib.util
 import inspect
 from pathlib import Path
 
@@ -43,13 +45,50 @@ def family_of(variant: Variant) -> str:
 def source_hash(cls: type[Variant]) -> str:
     """SHA-256 over the files that define the variant and its bases outside the harness.
 
-    Of a variant that is a package among others, as `variants/NAME/`, over all of its modules.
+    Of a variant that is a package among others, as `variants/NAME/`, over all of its modules, and
+    over what these import of the package that they lie in.
     """
-    homes = {source_file(base) for base in cls.__mro__ if _is_variant_code(base)}
-    digest = hashlib.sha256()
-    for file in sorted({file for home in homes for file in _whole(Path(home))}):
+    bases = [base for base in cls.__mro__ if _is_variant_code(base)]
+    known = [Path(home) for home in map(source_file, bases) if Path(home).is_file()]
+    files = {file for home in known for file in _whole(home)}
+    top, _, inner = cls.__module__.partition(".")
+    if inner:
+        files = _with_imports(files, top)
+    digest = hashlib.sha256("".join(map(source_file, bases)).encode() if not files else b"")
+    for file in sorted(files):
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def _with_imports(files: set[Path], top: str) -> set[Path]:
+    """The files, with those that they import of the package `top`, and what these import of it."""
+    found: set[Path] = set()
+    todo = list(files)
+    while todo:
+        file = todo.pop()
+        if file not in found:
+            found.add(file)
+            todo += [path for name in _imported(file, top) if (path := _located(name))]
+    return found
+
+
+def _imported(file: Path, top: str) -> set[str]:
+    """Names below `top` that are imported, at any depth: modules, and what is taken from them."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in names if name.startswith(f"{top}.")}
+
+
+def _located(name: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:  # a name taken from a module is no module
+        return None
+    return Path(spec.origin) if spec and spec.origin else None
 
 
 def _whole(file: Path) -> list[Path]:

@@ -45,6 +45,16 @@ def test_memory_falls_by_the_papers_factors(pass_: str) -> None:
         assert whole / _peak(op, pass_, LENGTH) >= HEADLINE[pass_], op.spec
 
 
+def test_one_query_needs_no_memory_that_grows_with_the_keys() -> None:
+    peaks = []
+    for length in (4096, 16384):
+        case = workload(pass_="decode", q_len=1, kv_len=length)
+        buffers = make_buffers(case, make_inputs(case), None)
+        call = prepare(Chunked(kernel="blocked"), case, case.build_mask(), buffers)
+        peaks.append(memory.measure(CpuDevice(), call.run)[0].peak_bytes)
+    assert peaks[0] == peaks[1]
+
+
 @pytest.mark.parametrize("pass_", HEADLINE)
 def test_memory_of_blocks_is_a_line_in_the_length(pass_: str) -> None:
     """To the byte: nothing that grows with the pairs is kept, not even what is small."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from typing import Any
 
 import pytest
@@ -197,7 +196,7 @@ def test_parameters_are_the_papers(kind: Any, depth: Any) -> None:
 @pytest.mark.parametrize("depth", [10, 15, 19])
 def test_multiply_adds_are_the_papers(kind: Any, depth: Any) -> None:
     count = multiply_adds(depth, kind, size=224)
-    assert math.isclose(count / 1e9, MULTIPLY_ADDS[kind, depth], rel_tol=0.03)
+    assert round(count / 1e9, 1) == MULTIPLY_ADDS[kind, depth]
 
 
 def test_a_network_classifies() -> None:

@@ -20,7 +20,8 @@ class Chunked(SoftmaxFamily):
 
     Each key chunk gives a maximum, a sum of weights and weighted values, which are merged over
     the chunks; backward computes the weights again. Chunks that are wholly masked are skipped.
-    `naive` is the paper's algorithm, written out and checkpointed; `blocked` computes the same
+    `naive` is the paper's algorithm, written out and checkpointed, but merges the chunks' summaries
+    as they come, where the paper keeps them all; `blocked` computes the same
     in reused memory, with the backward of FlashAttention (arXiv:2205.14135, algorithm 4). The
     paper's chunks are 1024 and 4096, for an accelerator; smaller ones fit a CPU's caches.
     """

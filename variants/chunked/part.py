@@ -15,6 +15,7 @@ from variants.chunked.scratch import Scratch
 
 MODERATE = 60.0
 """Size of scores in base 2 up to which no weight, nor a row's sum of 2^60, leaves float32."""
+FEW = 16
 LOG2_E = math.log2(math.e)
 SCORES = 1 << 19
 """Scores in memory at once, about: 2 MiB in float32, which the caches of two cores hold."""
@@ -45,9 +46,11 @@ class Part:
         """Whether no score can exceed MODERATE: |q k| <= |q| |k| (Cauchy-Schwarz).
 
         Then softmax needs no row's maximum, and its weights lose nothing that float32 can hold.
-        Said of no bias, and on the CPU only: elsewhere the answer would have to be waited for.
+        Said of no bias, of FEW queries at least, for which reading the keys once more is little,
+        and on the CPU only: elsewhere the answer would have to be waited for.
         """
-        if self.mask.bias_kind != "none" or queries.device.type != "cpu":
+        few, off_cpu = queries.shape[-2] < FEW, queries.device.type != "cpu"
+        if self.mask.bias_kind != "none" or few or off_cpu:
             return False
         wide = torch.promote_types(queries.dtype, torch.float32)
         q, k = (torch.linalg.vector_norm(x, dim=-1, dtype=wide).amax() for x in (queries, keys))

@@ -25,8 +25,8 @@ class PolynomialFamily(AttentionOp):
 
     norm: `sequence`, 1/sqrt(Lkv), whatever the mask; `row`, 1/sqrt(keys that the row sees);
     `fixed`, 1/divisor, of which the paper's x^3/14 is the square root of a ViT's 196 tokens.
-    inner_scale: whether the workload's scale, usually 1/sqrt(D), stays inside the power; the
-    paper leaves it open.
+    inner_scale: whether the workload's scale, usually 1/sqrt(D), stays inside the power; what
+    could be read of the paper does not say.
     """
 
     family: ClassVar[str] = "polynomial"

@@ -21,8 +21,8 @@ from variants.recurrent.states import (
 class Channels(nn.Module):
     """y = W_y [mean over c of softmax_c(S S^T / sqrt(W)) S], S (C, W) the channels' states.
 
-    The features of x (B, L, W) are channels side by side, as word, position and part of speech
-    are; each has a BiLSTM of its own, whose states W_c brings to the layer's width. At every
+    The features of x (B, L, W) are channels side by side, for example word, position and part
+    of speech; each has a BiLSTM of its own, whose states W_c brings to the layer's width. At every
     position the channels attend to each other, and the mean of what they find is the output.
     With sentences, the states' means over each sentence are read by another BiLSTM, the document's,
     and every position is given its sentence's.

@@ -58,7 +58,7 @@ def lengths_of(mask: Mask, batch: int) -> Tensor:
 
 
 def _steps(x: Tensor, lengths: Tensor, weights: tuple[Tensor, ...], order: range) -> Tensor:
-    """i, f, g, o of x_t W + h W' + b + b'; c = f c + i g, h = o tanh(c) (Hochreiter 1997)."""
+    """i, f, g, o of x_t W + h W' + b + b'; c = f c + i g, h = o tanh(c) (Gers 2000)."""
     into, back, bias, other = weights
     h = c = x.new_zeros(len(x), back.shape[1])
     states: list[Tensor] = [h] * x.shape[1]
