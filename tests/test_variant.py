@@ -328,6 +328,26 @@ def test_source_hash_has_what_a_variant_of_a_package_imports(tmp_path: Path) -> 
     assert done.stdout.split() == ["a.py", "b.py", "c.py", "d.py"]
 
 
+def test_a_class_is_frozen_by_its_own_decorator_and_registered_once(installed: None) -> None:
+    class Undecorated(get("window")):  # type: ignore[misc]
+        more: int = 1
+
+    @dataclass
+    class Mutable(AttentionOp):
+        pass
+
+    for cls in (Undecorated, Mutable):
+        with pytest.raises(VariantError, match="be a frozen dataclass"):
+            register("mine")(cls)
+    with pytest.raises(VariantError, match="registered as 'window' already"):
+        register("mine")(get("window"))
+
+
+def test_a_parameter_stands_once() -> None:
+    with pytest.raises(VariantError, match="parameter width stands twice"):
+        parse_spec("window(width=8, width=16)")
+
+
 def test_source_hash_of_a_class_without_a_file() -> None:
     made = type("Made", (AttentionOp,), {"__module__": "nowhere"})
     assert len(source_hash(made)) == 64

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from torch import Tensor
+from torch.nn.functional import pad
 
 from harness import Attention, AttentionOp, Cost, Mask, Workload, register, softmax_attention
 from variants.sdpa import Sdpa
@@ -45,7 +46,8 @@ class Differential(DifferentialFamily):
     """Two softmax maps, one less `lam` of the other (Ye et al. 2024, arXiv:2410.05258).
 
     naive: the maps are subtracted, then multiplied by v once. sdpa: torch's fused kernels twice,
-    then the outputs are subtracted, as in the authors' code for FlashAttention.
+    on queries and keys filled up with zeros to the width of values, which the fused kernels ask
+    for; then the outputs are subtracted.
     """
 
     kernel: Literal["naive", "sdpa"] = "naive"
@@ -60,10 +62,13 @@ class Differential(DifferentialFamily):
         """Bind mask and scale; `sdpa` builds the explicit mask, where one is needed."""
         if self.kernel == "naive":
             return super().prepare(workload, mask)
-        attend = Sdpa().prepare(_half(workload), mask)
+        half = _half(workload)
+        attend, missing = Sdpa().prepare(half, mask), half.head_dim - workload.head_dim // 2
 
         def call(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            (q1, q2), (k1, k2) = q.chunk(2, -1), k.chunk(2, -1)
+            (q1, q2), (k1, k2) = (
+                (pad(part, (0, missing)) for part in x.chunk(2, -1)) for x in (q, k)
+            )
             return attend(q1, k1, v) - self.lam * attend(q2, k2, v)
 
         return call
@@ -80,6 +85,7 @@ class Differential(DifferentialFamily):
 
 
 def _half(workload: Workload) -> Workload:
-    """Softmax attention on half of the features; keys come with all heads."""
-    own = {"head_dim": workload.head_dim // 2, "kv_heads": workload.heads}
+    """Softmax attention on half of the features, as wide as values; keys come with all heads."""
+    width = max(workload.head_dim // 2, workload.v_head_dim)
+    own = {"head_dim": width, "kv_heads": workload.heads}
     return workload.model_copy(update=own)

@@ -44,11 +44,14 @@ class Flex(SoftmaxFamily):
         return call
 
     def unsupported(self, workload: Workload) -> str | None:
-        """What FlexAttention lacks on the CPU: a backward, and float64."""
+        """What FlexAttention lacks: on the CPU a backward and float64, on CUDA narrow heads."""
         if workload.device == "cpu" and workload.has_gradients:
             return "FlexAttention has no backward on the CPU; use pass forward or decode"
         if workload.device == "cpu" and workload.dtype == "float64":
             return "FlexAttention takes no float64 on the CPU; use float32, float16 or bfloat16"
+        narrowest = min(workload.head_dim, workload.v_head_dim)
+        if workload.device == "cuda" and narrowest < 16:
+            return f"FlexAttention takes heads of 16 and more on CUDA, found {narrowest}"
         return None
 
     def expected_kernels(self, workload: Workload) -> tuple[str, ...]:

@@ -114,24 +114,29 @@ class GatedDelta(AttentionLayer):
         return module.through(x, recurrent)
 
     def unsupported(self, workload: Workload) -> str | None:
-        """Masks that no state can honour, images, grouped heads."""
+        """Masks that no state can honour, and images."""
         spec = workload.mask_spec
         if workload.height is not None:
             return f"{self.name} reads sequences, not images; leave height, width and channels out"
         if not spec.causal or spec.window is not None or spec.packed is not None:
             return f"{self.name} reads from left to right, all of it; write mask: causal"
-        if workload.kv_heads != workload.heads:
-            return f"{self.name} has a state a head: kv_heads must be heads"
         return None
 
     def cost(self, workload: Workload) -> Cost:
-        """Three products with the state a step; projections of q, k, v, gates and output."""
+        """Three products with the state a step; projections of q, k, v, gates and output.
+
+        In chunks of c steps also the products of c with c, and the triangular system.
+        """
         w, width = workload, workload.model_dim
         tokens = w.batch * w.q_len
         each = 2 * w.of_pass(1) * tokens
         projected = width * (4 * width + 2 * w.heads)
+        inside = 0
+        if self.kernel == "chunked":
+            whole, rest = divmod(w.q_len, CHUNK)
+            inside = w.of_pass(7 * w.batch * width * (whole * CHUNK**2 + rest**2))
         return Cost(
-            flops=each * (projected + 3 * width * w.head_dim),
+            flops=each * (projected + 3 * width * w.head_dim) + inside,
             projection_flops=each * projected,
             parameters=projected + 2 * w.heads,
             time_growth=1.0,

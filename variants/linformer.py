@@ -75,9 +75,12 @@ class Linformer(AttentionOp):
         return call
 
     def cost(self, workload: Workload) -> Cost:
-        """The projections, of which backward has one product each, and attention to them."""
+        """The projections, of which backward has one product each, and attention to them.
+
+        Its backward is taken for two forwards, the least: the kernel may keep its weights.
+        """
         w, rows = workload, min(self.k_proj, workload.kv_len)
-        flops = w.flops_of(w.batch * w.heads * w.q_len * rows)
+        flops = w.flops_of(w.batch * w.heads * w.q_len * rows, backward=2.0)
         if self.projection == "gaussian":
             times = 2 if w.pass_ == "forward+backward" else 1
             width = w.head_dim + w.v_head_dim

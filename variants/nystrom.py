@@ -95,7 +95,8 @@ class Nystrom(AttentionOp):
         """Attention of landmarks to all keys and of all queries to landmarks, and the inverse."""
         w = workload
         queries, keys = (min(self.landmarks, length) for length in (w.q_len, w.kv_len))
-        fused = w.flops_of(w.batch * w.heads * (queries * w.kv_len + w.q_len * keys))
+        pairs = w.batch * w.heads * (queries * w.kv_len + w.q_len * keys)
+        fused = w.flops_of(pairs, backward=2.0)
         step = 2 * queries * queries * (2 * keys + 2 * queries)
         small = 2 * queries * keys * (w.head_dim + w.v_head_dim) + self.iterations * step
         flops = fused + w.of_pass(w.batch * w.heads * small)

@@ -129,7 +129,9 @@ class Sdpa(SoftmaxFamily):
         """
         fused = self.backend not in ("auto", "math") and _takes_no_matrix(workload)
         flops = None
-        if self.backend == "math":
+        # On a CPU only `math` takes values of another width.
+        unequal = workload.device == "cpu" and workload.head_dim != workload.v_head_dim
+        if self.backend == "math" or (self.backend == "auto" and unequal):
             flops = workload.flops_of(workload.all_pairs, backward=2.0)
         elif not _takes_no_matrix(workload):
             # What `auto` takes may have kept its weights, as `math` does: then 2.0 of a forward.

@@ -54,7 +54,7 @@ class Xformers(SoftmaxFamily):
                 "window(w) or causal+window(w)"
             )
         # On CUDA asking would start the device in a process that must not touch it.
-        return _refusal(workload) if workload.device == "cpu" else None
+        return _refusal(workload) if workload.device == "cpu" else _refusal_on_cuda(workload)
 
     def cost(self, workload: Workload) -> Cost:
         """Time grows with the square of the length, memory with the length."""
@@ -104,6 +104,18 @@ def _refusal(workload: Workload) -> str | None:
         _import_ops().memory_efficient_attention(q, k, v, attn_bias=_attention_bias(workload))
     except NotImplementedError as error:
         return f"xformers finds no operator: {_one_line(str(error))}"
+    return None
+
+
+def _refusal_on_cuda(workload: Workload) -> str | None:
+    spec = workload.mask_spec
+    if workload.dtype == "float64":
+        return "xformers has no operator for float64 on CUDA; use float32, float16 or bfloat16"
+    if workload.dtype == "float32" and spec.window is not None:
+        if not spec.causal:
+            return "xformers has a window both ways in 16 bits only; use float16 or bfloat16"
+        if workload.has_gradients:
+            return "xformers has the gradients of a window in 16 bits only; use float16 or bfloat16"
     return None
 
 

@@ -105,4 +105,14 @@ def hindrance(variant: Variant, workload: Workload) -> str | None:
         return "a bias on scores is measured of ops only; write bias: none, or level: op"
     if workload.q_len != workload.kv_len and not layer.crosses:
         return f"{name} takes no context of another length; make kv_len equal to q_len"
+    if not layer.grouped and _regroups(workload):
+        return (
+            f"{name} has keys and values of its own in every head: heads={workload.heads}, "
+            f"kv_heads={workload.kv_heads}, head_dim={workload.head_dim}, "
+            f"v_head_dim={workload.v_head_dim}; leave kv_heads and v_head_dim out"
+        )
     return layer.unsupported(workload)
+
+
+def _regroups(workload: Workload) -> bool:
+    return workload.kv_heads != workload.heads or workload.v_head_dim != workload.head_dim

@@ -16,7 +16,8 @@ class AttentionLayer(Variant):
 
     For what is no function of q, k and v. `build` is all that is required. Of images, Lq = height *
     width in row-major order, W = channels: what wants (B, C, height, width) takes a view. What it
-    takes: `crosses`, a context (B, Lkv, W) of another length. A mask that it cannot honour belongs
+    takes: `crosses`, a context (B, Lkv, W) of another length; `grouped`, fewer heads of keys, and
+    values of another width than keys. A mask that it cannot honour belongs
     in `unsupported`.
 
     Heads of a layer mix, and it has no scale but its own. That rows may be reordered
@@ -29,6 +30,7 @@ class AttentionLayer(Variant):
     scaled: ClassVar[bool] = False
     permutation_equivariant: ClassVar[bool] = False
     crosses: ClassVar[bool] = False
+    grouped: ClassVar[bool] = False
 
     def build(self, workload: Workload, mask: Mask) -> nn.Module:
         """A module called as module(x), module(x, context) where lengths differ -> y (B, Lq, W).

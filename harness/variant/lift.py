@@ -60,6 +60,7 @@ class Lifted(AttentionLayer):
             permutation_equivariant=op.permutation_equivariant,
             deterministic=op.deterministic,
             crosses=True,
+            grouped=True,
         )
 
     @property

@@ -83,6 +83,8 @@ def parse_spec(text: str) -> VariantSpec:
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not value:
             raise VariantError(f"cannot read {part.strip()!r} in {text!r}; write parameter=value")
+        if key in params:
+            raise VariantError(f"parameter {key} stands twice in {text!r}; write it once")
         params[key] = _literal(value)
     return create(match[1], params).spec
 

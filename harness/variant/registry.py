@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -36,6 +35,11 @@ def register(name: str) -> Callable[[Kind], Kind]:
                 f"variant {name!r} in {source_file(cls)}: {cls.__name__} must derive from "
                 "AttentionOp or AttentionLayer and be a frozen dataclass; write @register "
                 "above @dataclass(frozen=True)"
+            )
+        if cls in _REGISTRY.values():
+            raise VariantError(
+                f"variant {name!r} in {source_file(cls)}: {cls.__name__} is registered as "
+                f"{cls.name!r} already; derive a class of its own"
             )
         if name in _REGISTRY:
             raise VariantError(
@@ -136,4 +140,6 @@ def _line_in(error: BaseException, path: Path) -> str:
 
 
 def _is_variant_class(cls: type) -> bool:
-    return issubclass(cls, (AttentionOp, AttentionLayer)) and dataclasses.is_dataclass(cls)
+    # Its own: a base's decorator makes no fields of what the class adds.
+    made = vars(cls).get("__dataclass_params__")
+    return issubclass(cls, (AttentionOp, AttentionLayer)) and made is not None and made.frozen

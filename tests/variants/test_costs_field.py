@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from harness.inputs import make_inputs
 from tests.build import workload
 from tests.variants.test_costs import MASKS, PASSES, counted
 from variants.cosine import Cosine
@@ -29,12 +30,27 @@ def test_the_window_counts_its_chunks(pass_: str, mask: str) -> None:
 @pytest.mark.parametrize("mask", ["causal", "window(40)"])
 def test_kernels_on_sdpa_count_what_it_does(op: Cosine | Differential, mask: str) -> None:
     """Plain causal, a fused kernel skips what is masked, and half of the pairs are claimed."""
-    case = workload(mask=mask, v_head_dim=48, **SIZES)
+    case = workload(mask=mask, **SIZES)
     flops = case.flops() if op.cost(case).flops is None else op.cost(case).flops
     with sdpa_kernel(SDPBackend.MATH):
         found = counted(op, case)
     attended = case.build_mask().pairs() / case.all_pairs if mask == "causal" else 1.0
     assert flops == pytest.approx(attended * found)
+
+
+@pytest.mark.parametrize("pass_", PASSES)
+def test_values_of_another_width_are_left_to_the_kernel_that_computes_all(pass_: str) -> None:
+    case = workload(pass_=pass_, mask="causal", v_head_dim=48, **SIZES)
+    op = Cosine(kernel="sdpa")
+    with sdpa_kernel(SDPBackend.MATH):
+        assert op.cost(case).flops == counted(op, case)
+
+
+def test_halves_are_as_wide_as_values_so_that_a_fused_kernel_takes_them() -> None:
+    case = workload(v_head_dim=48, **SIZES)
+    call = Differential(kernel="sdpa").prepare(case, case.build_mask())
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        call(*make_inputs(case))
 
 
 @pytest.mark.parametrize("mask", MASKS)

@@ -15,6 +15,7 @@ from variants.recurrent.states import (
     lstm_flops,
     lstm_parameters,
     packed_lengths,
+    steps_of,
     unreadable,
 )
 
@@ -120,14 +121,14 @@ class BilstmAttention(AttentionLayer):
         """The gates' products and the attention's; the products of x alone are projections."""
         w, width = workload, workload.model_dim
         tokens, hidden, inner = w.batch * w.q_len, width // 2, max(1, width // ATTENTION_WIDTH)
-        attention = 4 * tokens * w.q_len * width
+        attention, steps = 4 * tokens * w.q_len * width, steps_of(w)
         learnt = 0
         if self.kind == "additive":
             learnt = inner * (width + w.heads) + width * (width * (1 + w.heads) + 1)
             attention = 2 * tokens * (learnt - width + w.heads * width)
         return Cost(
-            flops=w.of_pass(2 * lstm_flops(w, width, hidden) + attention),
-            projection_flops=w.of_pass(16 * tokens * hidden * width),
+            flops=w.of_pass(2 * lstm_flops(steps, width, hidden) + attention),
+            projection_flops=w.of_pass(16 * steps * hidden * width),
             parameters=2 * lstm_parameters(width, hidden) + learnt,
             time_growth=2.0 if self.kind == "scaled" else 1.0,
         )

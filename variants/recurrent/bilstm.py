@@ -13,6 +13,7 @@ from variants.recurrent.states import (
     lstm_flops,
     lstm_parameters,
     packed_lengths,
+    steps_of,
     unreadable,
 )
 
@@ -29,11 +30,6 @@ class Recurrent(AttentionLayer):
         hidden, lengths = width // self.directions, packed_lengths(mask)
         return States(width, hidden, lengths, directions=self.directions)
 
-    def definition(self, module: nn.Module, x: Tensor, context: Tensor, *, mask: Mask) -> Tensor:
-        """A step at a time."""
-        assert isinstance(module, States)
-        return module.defined(x, lengths_of(mask, len(x)))
-
     def unsupported(self, workload: Workload) -> str | None:
         """Masks that no state can honour, and odd widths."""
         if workload.model_dim % self.directions:
@@ -43,9 +39,10 @@ class Recurrent(AttentionLayer):
     def cost(self, workload: Workload) -> Cost:
         """FLOPs of the gates' products; the products of x alone are counted as projections."""
         width, hidden = workload.model_dim, workload.model_dim // self.directions
-        projections = self.directions * 8 * workload.batch * workload.q_len * hidden * width
+        steps = steps_of(workload)
+        projections = self.directions * 8 * steps * hidden * width
         return Cost(
-            flops=workload.of_pass(self.directions * lstm_flops(workload, width, hidden)),
+            flops=workload.of_pass(self.directions * lstm_flops(steps, width, hidden)),
             projection_flops=workload.of_pass(projections),
             parameters=self.directions * lstm_parameters(width, hidden),
             time_growth=1.0,
@@ -58,6 +55,10 @@ class Recurrent(AttentionLayer):
 class Bilstm(Recurrent):
     """A bidirectional LSTM, half of the width each way (Graves and Schmidhuber 2005)."""
 
+    def definition(self, module: nn.Module, x: Tensor, context: Tensor, *, mask: Mask) -> Tensor:
+        """A step at a time, each way."""
+        return _defined(module, x, mask)
+
 
 @register("lstm")
 @dataclass(frozen=True)
@@ -65,3 +66,12 @@ class Lstm(Recurrent):
     """An LSTM from left to right, the causal one of the family."""
 
     directions = 1
+
+    def definition(self, module: nn.Module, x: Tensor, context: Tensor, *, mask: Mask) -> Tensor:
+        """A step at a time, from left to right."""
+        return _defined(module, x, mask)
+
+
+def _defined(module: nn.Module, x: Tensor, mask: Mask) -> Tensor:
+    assert isinstance(module, States)
+    return module.defined(x, lengths_of(mask, len(x)))

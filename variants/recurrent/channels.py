@@ -122,18 +122,26 @@ class BilstmChannels(AttentionLayer):
         return unreadable(workload, self.name)
 
     def cost(self, workload: Workload) -> Cost:
-        """The gates' products, the widening, the attention over channels, the output."""
+        """The gates' products, the widening, the attention over channels, the output.
+
+        Projections: the products of x with the gates, and the widening and the output.
+        """
         w, width, count = workload, workload.model_dim, self.channels
         tokens, each = w.batch * w.q_len, width // count
-        recurrent = 2 * count * lstm_flops(w, each, each // 2)
+        lengths = lengths_of(w.build_mask("cpu"), w.batch)
+        steps = int(lengths.sum())
+        recurrent = 2 * count * lstm_flops(steps, each, each // 2)
+        gates = 8 * steps * width * each
         learnt = 2 * count * lstm_parameters(each, each // 2)
         if self.sentence:
-            recurrent += 2 * lstm_flops(w, width, width // 2, -(-w.q_len // self.sentence))
+            sentences = int(sentences_of(lengths, self.sentence).sum())
+            recurrent += 2 * lstm_flops(sentences, width, width // 2)
+            gates += 8 * sentences * width * width
             learnt += 2 * lstm_parameters(width, width // 2)
         projections = 2 * tokens * width * (width + width)
         return Cost(
             flops=w.of_pass(recurrent + projections + 4 * tokens * count * count * width),
-            projection_flops=w.of_pass(projections),
+            projection_flops=w.of_pass(projections + gates),
             parameters=learnt + width * width + count * width + width * (width + 1),
             time_growth=1.0,
             memory_growth=1.0,

@@ -88,9 +88,13 @@ def unreadable(workload: Workload, name: str, *, causal: bool = False) -> str | 
     return None
 
 
-def lstm_flops(workload: Workload, width: int, hidden: int, length: int | None = None) -> int:
+def steps_of(workload: Workload) -> int:
+    """Steps of one direction over all sequences, without their padding: it is packed."""
+    return int(lengths_of(workload.build_mask("cpu"), workload.batch).sum())
+
+
+def lstm_flops(steps: int, width: int, hidden: int) -> int:
     """FLOPs forward of one direction: two a multiply-add, four gates of x W and h W' a step."""
-    steps = workload.batch * (workload.q_len if length is None else length)
     return 8 * steps * hidden * (width + hidden)
 
 

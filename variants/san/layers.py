@@ -66,18 +66,24 @@ class ImageLayer(AttentionLayer):
         return triton.expected_kernels(workload) if self.kernel == "triton" else ()
 
     def cost(self, workload: Workload) -> Cost:
-        """Multiply-adds of convolutions and of the weighted sum, two FLOPs each."""
+        """Multiply-adds of convolutions, of products within windows and of the weighted sum.
+
+        Two FLOPs each. `fused` computes its weights once more for their gradients.
+        """
         footprint = workload.footprint or FOOTPRINT
-        module = self.attention(workload.model_dim, footprint, self.kernel)
+        with torch.device("meta"):
+            module = self.attention(workload.model_dim, footprint, self.kernel)
         sizes, pixels = Sizes(workload.model_dim), workload.batch * workload.q_len
         projected = workload.model_dim * (2 * sizes.relation + 2 * sizes.value)
         applied = 1 if module.positions_weighted(footprint) > 1 else footprint**2
         weighted = module.first.weight.numel() + module.second.weight.numel()
-        attended = applied * weighted + footprint**2 * sizes.value
+        related = footprint**4 * sizes.relation if module.relates_windows else 0
+        weights, summed = applied * weighted + related, footprint**2 * sizes.value
+        again = weights if self.kernel == "fused" and workload.has_gradients else 0
         each = 2 * workload.of_pass(1) * pixels
         learnt = sum(parameter.numel() for parameter in module.parameters())
         return Cost(
-            flops=each * (projected + attended),
+            flops=each * (projected + weights + summed) + 2 * pixels * again,
             projection_flops=each * projected,
             parameters=learnt + workload.model_dim * (sizes.value + 1),
             time_growth=1.0,
