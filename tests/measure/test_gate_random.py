@@ -97,7 +97,8 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-# Once called wrong: rows small by chance, of few elements and of one; gradients that cancel.
+# Once called wrong: rows small by chance, of few elements and of one; gradients that cancel; a
+# score small by chance with no other beside it.
 FEW = workload(
     heads=2, kv_heads=1, q_len=28, head_dim=1, dtype="bfloat16", seed=8, threads=1
 )  # fmt: skip
@@ -109,8 +110,10 @@ CANCELLED = workload(
     pass_="backward", heads=6, q_len=64, kv_len=1, head_dim=16, dtype="bfloat16",
     inputs="normal(5)", seed=15, threads=1,
 )  # fmt: skip
+ALONE = workload(q_len=1, head_dim=16, threads=1)
 
 
+@example(asked=ALONE)
 @example(asked=FEW)
 @example(asked=ONE)
 @example(asked=CANCELLED)
