@@ -83,7 +83,7 @@ class Conv(AttentionLayer):
         """Two FLOPs a multiply-add; the 1 x 1 convolutions are its projections."""
         c, m = workload.model_dim, self.inner(workload)
         area = (workload.footprint or FOOTPRINT) ** 2
-        each = 2 * workload.of_pass(1) * workload.batch * workload.q_len
+        each = workload.of_pass(2 * workload.batch * workload.q_len)
         return Cost(
             flops=each * (area * m * m + 2 * c * m),
             projection_flops=each * 2 * c * m,

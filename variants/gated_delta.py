@@ -129,7 +129,7 @@ class GatedDelta(AttentionLayer):
         """
         w, width = workload, workload.model_dim
         tokens = w.batch * w.q_len
-        each = 2 * w.of_pass(1) * tokens
+        each = w.of_pass(2 * tokens)
         projected = width * (4 * width + 2 * w.heads)
         inside = 0
         if self.kernel == "chunked":

@@ -58,7 +58,7 @@ class Linformer(AttentionOp):
     def prepare(self, workload: Workload, mask: Mask) -> Attention:
         """Draw the projection."""
         rows = min(self.k_proj, workload.kv_len)
-        groups = workload.heads // workload.kv_heads
+        groups = workload.groups
         seen, e = segments.seen_keys(mask), None
         if self.projection == "gaussian":
             e = gaussian(rows, workload.kv_len, self.seed)

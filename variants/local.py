@@ -75,7 +75,7 @@ class Local(AttentionLayer):
     def cost(self, workload: Workload) -> Cost:
         """Two FLOPs a multiply-add, of scores and sums over the window, and of projections."""
         c, area = workload.model_dim, (workload.footprint or FOOTPRINT) ** 2
-        each = 2 * workload.of_pass(1) * workload.batch * workload.q_len
+        each = workload.of_pass(2 * workload.batch * workload.q_len)
         return Cost(
             flops=each * (2 * area * c + 4 * c * c),
             projection_flops=each * 4 * c * c,

@@ -66,7 +66,7 @@ class Nystrom(AttentionOp):
     def prepare(self, workload: Workload, mask: Mask) -> Attention:
         """Find the keys that are hidden and the rows that are padded."""
         wide = workload.sum_dtype
-        groups, scale = workload.heads // workload.kv_heads, workload.scale
+        groups, scale = workload.groups, workload.scale
         padded = None if bool(mask.judged.all()) else ~mask.judged[:, None, :, None]
         seen = segments.seen_keys(mask)
         hidden = None if seen is None else ~seen

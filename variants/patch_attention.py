@@ -88,7 +88,7 @@ class PatchAttention(AttentionLayer):
         """Two FLOPs a multiply-add."""
         c, area = workload.model_dim, self.patch**2
         tokens = workload.q_len // area
-        each = 2 * workload.of_pass(1) * workload.batch * tokens
+        each = workload.of_pass(2 * workload.batch * tokens)
         projected = 2 * area * c * c + 3 * c * c
         return Cost(
             flops=each * (projected + 2 * tokens * c),

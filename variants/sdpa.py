@@ -49,7 +49,7 @@ class Sdpa(SoftmaxFamily):
             "enable_gqa": workload.heads != workload.kv_heads and self.backend != "efficient",
         }
         empty = _empty_rows(mask) if mask.has_empty_rows else None
-        repeats = workload.heads // workload.kv_heads if self.backend == "efficient" else 1
+        repeats = workload.groups if self.backend == "efficient" else 1
 
         def call(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             if repeats > 1:

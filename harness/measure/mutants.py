@@ -207,7 +207,7 @@ def _grouped_heads_mapped_wrongly(subject: Subject) -> Produced | str:
         return f"heads are not grouped, or all in one: heads={w.heads}, kv_heads={w.kv_heads}"
     q, k, v = subject.inputs
     # Query head h reads key head h % kv_heads, in place of h // (heads / kv_heads).
-    times = w.heads // w.kv_heads
+    times = w.groups
     order = torch.arange(w.kv_heads).repeat(times) * times
     index = subject.spread(subject.all_rows)
     return _at(subject, index, subject.run(index, inputs=(q, k[:, order], v[:, order])))

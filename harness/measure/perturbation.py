@@ -234,7 +234,7 @@ class Perturbations:
         takes ordinary inputs overflows. One query head stands for its group.
         """
         w = self._workload
-        each = w.heads // w.kv_heads
+        each = w.groups
         heads = torch.arange(w.kv_heads) * each + plan.turn % each
         at = (torch.arange(w.batch)[:, None], heads[None], self._rows[plan.anchors])
         q = self._q[tuple(index.to(self._q.device) for index in at)].float().cpu()

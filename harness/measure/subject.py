@@ -47,7 +47,7 @@ class Subject:
 
     def widened(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs as the definition takes them: judged rows, heads repeated, float64."""
-        times = self.workload.heads // self.workload.kv_heads
+        times = self.workload.groups
         q, k, v = inputs
         k, v = (t.double().repeat_interleave(times, 1) if times > 1 else t.double() for t in (k, v))
         return q[:, :, self.truth.rows].double(), k, v

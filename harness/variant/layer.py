@@ -17,8 +17,7 @@ class AttentionLayer(Variant):
     For what is no function of q, k and v. `build` is all that is required. Of images, Lq = height *
     width in row-major order, W = channels: what wants (B, C, height, width) takes a view. What it
     takes: `crosses`, a context (B, Lkv, W) of another length; `grouped`, fewer heads of keys, and
-    values of another width than keys. A mask that it cannot honour belongs
-    in `unsupported`.
+    values of another width than keys. A mask that it cannot honour belongs in `unsupported`.
 
     Heads of a layer mix, and it has no scale but its own. That rows may be reordered
     (`permutation_equivariant`) it must say, and that `definition` may be given some rows of x, with

@@ -73,7 +73,7 @@ class Lifted(AttentionLayer):
         inner = inside(workload)
         attend = self.op.prepare(inner, mask)
         if inner.kv_heads != inner.heads and not self.op.grouped:
-            attend = repeating(attend, inner.heads // inner.kv_heads)
+            attend = repeating(attend, inner.groups)
         return MultiHead(workload, attend, bias=self.with_bias)
 
     def definition(self, module: nn.Module, x: Tensor, context: Tensor, *, mask: Mask) -> Tensor:

@@ -15,7 +15,7 @@ from variants.chunked.plan import Chunk, chunks
 def bound(workload: Workload, mask: Mask, q_chunk: int, kv_chunk: int) -> Attention:
     """A callable of q, k, v that attends chunk by chunk."""
     plan = chunks(mask, q_chunk, kv_chunk)
-    groups = workload.heads // workload.kv_heads
+    groups = workload.groups
 
     def call(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q = q * workload.scale

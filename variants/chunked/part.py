@@ -16,6 +16,7 @@ from variants.chunked.scratch import Scratch
 MODERATE = 60.0
 """Size of scores in base 2 up to which no weight, nor a row's sum of 2^60, leaves float32."""
 FEW = 16
+"""Queries below which reading all keys once more is dear."""
 LOG2_E = math.log2(math.e)
 SCORES = 1 << 19
 """Scores in memory at once, about: 2 MiB in float32, which the caches of two cores hold."""
@@ -80,7 +81,7 @@ class Part:
 
 def parts(workload: Workload, mask: Mask, q_chunk: int, kv_chunk: int) -> list[Part]:
     """Sequences with different masks apart; of the others, and of heads, as many as fit SCORES."""
-    groups, heads = workload.heads // workload.kv_heads, workload.kv_heads
+    groups, heads = workload.groups, workload.kv_heads
     fit = SCORES // (min(q_chunk, mask.q_len) * min(kv_chunk, mask.kv_len) * groups)
     if mask.bias_kind != "none":
         fit = max(fit, heads)  # a bias is made for all heads at once

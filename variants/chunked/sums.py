@@ -19,10 +19,11 @@ class RowSums:
         self, scratch: Scratch, slices: int, rows: int, width: int, *, moderate: bool
     ) -> None:
         shape = slices, rows, 1
-        self._moderate, limits = moderate, torch.finfo(scratch.dtype)
+        self._moderate = moderate
         # Finite, so that a row without keys has the weight exp2(-inf) = 0 and not NaN.
-        self._peak = scratch.take("peak", *shape).fill_(0.0 if moderate else limits.min)
-        self._least = limits.tiny
+        self._peak = scratch.take("peak", *shape).fill_(
+            0.0 if moderate else torch.finfo(scratch.dtype).min
+        )
         self._next, self._part = scratch.take("next", *shape), scratch.take("part", *shape)
         self._total = scratch.take("total", *shape).zero_()
         self._values = scratch.take("values", slices, rows, width).zero_()
@@ -47,7 +48,8 @@ class RowSums:
     def write(self, out: Tensor, norms: Tensor) -> None:
         """The output, and log2 of the sum of weights: (slices, G, R, Dv) and (slices, G, R, 1)."""
         # Only a row without keys has less: 0, and values of 0.
-        total = self._total.clamp_(min=self._least).view(norms.shape)
+        least = torch.finfo(self._total.dtype).tiny
+        total = self._total.clamp_(min=least).view(norms.shape)
         torch.div(self._values.view(out.shape), total, out=out)
         torch.add(self._peak.view(norms.shape), total.log2_(), out=norms)
 

@@ -83,7 +83,7 @@ def cost(workload: Workload, degree: int) -> Cost:
     features, mask = Features(degree, workload.head_dim), workload.build_mask("cpu")
     if workload.pass_ == "decode" and mask.is_full:
         kept = workload.batch * workload.kv_heads * features.width * workload.v_head_dim
-        groups = workload.heads // workload.kv_heads
+        groups = workload.groups
         itemsize = workload.sum_dtype.itemsize
         return Cost(
             2 * (groups + 1) * kept, state_bytes=itemsize * kept, time_growth=0.0, memory_growth=0.0

@@ -88,7 +88,7 @@ class _Launches:
         factors = factor.float().expand(mask.start.shape).contiguous()
         self._rows = (mask.start.int(), mask.stop.int(), factors)
         self._constants = {
-            "group": workload.heads // workload.kv_heads,
+            "group": workload.groups,
             "degree": degree,
             "head_dim": workload.head_dim,
             "v_head_dim": workload.v_head_dim,

@@ -80,7 +80,7 @@ class ImageLayer(AttentionLayer):
         related = footprint**4 * sizes.relation if module.relates_windows else 0
         weights, summed = applied * weighted + related, footprint**2 * sizes.value
         again = weights if self.kernel == "fused" and workload.has_gradients else 0
-        each = 2 * workload.of_pass(1) * pixels
+        each = workload.of_pass(2 * pixels)
         learnt = sum(parameter.numel() for parameter in module.parameters())
         return Cost(
             flops=each * (projected + weights + summed) + 2 * pixels * again,
