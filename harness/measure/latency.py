@@ -84,8 +84,9 @@ class Race:
             begun = spent()
             # The last two, as far as can be told: a round that is last must have been looked at.
             ending = begun + OPENING * latest > self._allowed_s(rounds)
-            care = _care(rounds, next_look - rounds, ending)
-            self._round(order, rounds, care)
+            before_look = next_look - rounds
+            care = _care(rounds, before_look, ending)
+            self._round(order, rounds, care, spare=before_look == OPENING + 2)
             latest, rounds = spent() - begun, rounds + 1
             if rounds == next_look:
                 self._look()
@@ -148,8 +149,16 @@ class Race:
         for entrant in same:
             entrant.fault = entrant.fault or fault
 
-    def _round(self, order: random.Random, number: int, care: Care, *, timed: bool = True) -> None:
-        draw, apart = self._draw(order, number, care), self._draw_apart(care)
+    def _round(
+        self,
+        order: random.Random,
+        number: int,
+        care: Care,
+        *,
+        timed: bool = True,
+        spare: bool = False,
+    ) -> None:
+        draw, apart = self._draw(order, number, care, spare), self._draw_apart(care)
         indices = [i for i, e in enumerate(self.entrants) if e.fault is None and not e.decided]
         order.shuffle(indices)
         for index in indices:
@@ -160,16 +169,22 @@ class Race:
                 self._once(index, apart, Care(checked=True, held=care.held), None)
         self._share_faults()
 
-    def _draw(self, order: random.Random, number: int, care: Care) -> int:
+    def _draw(self, order: random.Random, number: int, care: Care, spare: bool) -> int:
         """0 and 1 in turn where all is looked at, so that two truths are enough; else any other.
 
-        An output that is stale then differs from the one that is asked for.
+        An output that is stale then differs from the one that is asked for. What is only checked
+        gets a third one, which the round before it is to `spare`: of three draws in a row, two
+        results given in turn cannot be all.
         """
-        if care.checked:
+        third = min(2, self.draws - 1)
+        if care.checked and not care.searched:
+            self._drawn = third
+        elif care.checked:
             self._drawn = 1 - self._drawn if self._drawn == number % 2 else number % 2
         else:
-            step = 1 + order.randrange(self.draws - 1)
-            self._drawn = (self._drawn + step) % self.draws
+            others = [draw for draw in range(self.draws) if draw != self._drawn]
+            free = [draw for draw in others if not (spare and draw == third)]
+            self._drawn = order.choice(free or others)
         return self._drawn
 
     def _draw_apart(self, care: Care) -> int | None:
@@ -225,4 +240,4 @@ def _care(rounds: int, before_look: int, ending: bool) -> Care:
     """How closely a timed round is looked at."""
     whole = rounds < OPENING or before_look <= OPENING or ending
     first = rounds == 0 or before_look == OPENING or ending
-    return Care(whole, whole, held=first, apart=first)
+    return Care(whole or before_look == OPENING + 1, whole, held=first, apart=first)

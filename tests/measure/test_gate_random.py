@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib
 import os
+import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 
 from harness.device import device_named
 from harness.inputs import make_inputs, make_output_gradient
@@ -24,42 +23,48 @@ from tests.build import workload
 from tests.conformance.contract import refusal, variants
 
 EXAMPLES = int(os.environ.get("ATTNBENCH_EXAMPLES", "50"))
-"""Random workloads; a twentieth of them, at least 5, under the compiler."""
+"""Random workloads; a twentieth of them, at least 5, under the compiler.
+
+Each is drawn from its own seed: hypothesis draws others whenever a constant of any module changes,
+and a kernel that is seldom wrong would be found by whoever changed something else.
+"""
 DTYPES = ("float32", "bfloat16", "float16")
 INPUTS = ("normal(2)", "normal(2)", "normal(0.5)", "normal(5)", "low_rank(1, 2)")
-QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+PASSES = ("forward", "backward", "forward+backward", "decode")
 
 
-@st.composite
-def workloads(draw: st.DrawFn, passes: tuple[str, ...], longest: int = 150) -> Workload:
+def drawn(seed: int, passes: Sequence[str], longest: int = 150) -> Workload:
     """Masks, biases, lengths, heads, dims, passes, dtypes, spreads of the scores."""
-    terms = draw(st.sets(st.sampled_from(["causal", "window", "padding", "packed"])))
-    heads = draw(st.sampled_from([1, 2, 3, 4, 6]))
-    pass_ = draw(st.sampled_from(passes))
-    lengths = st.one_of(st.integers(1, longest), st.sampled_from([1, 63, 64, 65, 128]))
-    q_len = 1 if pass_ == "decode" else draw(lengths)
-    square = "packed" in terms or (pass_ != "decode" and draw(st.booleans()))
-    dim = draw(st.sampled_from([1, 4, 9, 16, 64]))
+    of = random.Random(seed)
+
+    def length() -> int:
+        return of.choice([of.randint(1, longest), of.choice([1, 2, 3, 63, 64, 65, 128])])
+
+    terms = [t for t in ("causal", "packed", "padding", "window") if of.random() < 0.4]
+    heads, pass_ = of.choice([1, 2, 3, 4, 6]), of.choice(passes)
+    q_len = 1 if pass_ == "decode" else length()
+    square = "packed" in terms or (pass_ != "decode" and of.random() < 0.5)
+    dim = of.choice([1, 4, 9, 16, 64])
     arguments = {
         "causal": "causal",
-        "window": f"window({draw(st.integers(1, 160))})",
-        "padding": f"padding({draw(st.floats(0.01, 1)):.3f})",
-        "packed": f"packed({draw(st.integers(1, q_len))})",
+        "window": f"window({of.randint(1, 160)})",
+        "padding": f"padding({of.choice([0.01, of.uniform(0.01, 1), 1.0]):.3f})",
+        "packed": f"packed({of.choice([1, of.randint(1, q_len)])})",
     }
     fields: dict[str, Any] = {
         "pass": pass_,
-        "batch": draw(st.integers(1, 3)),
+        "batch": of.randint(1, 3),
         "heads": heads,
-        "kv_heads": draw(st.sampled_from([n for n in range(1, heads + 1) if heads % n == 0])),
+        "kv_heads": of.choice([n for n in range(1, heads + 1) if heads % n == 0]),
         "q_len": q_len,
-        "kv_len": q_len if square else draw(lengths),
+        "kv_len": q_len if square else length(),
         "head_dim": dim,
-        "v_head_dim": draw(st.sampled_from([dim, dim, 5, 32])),
-        "bias": draw(st.sampled_from(["none", "none", "alibi", "random"])),
-        "dtype": draw(st.sampled_from(DTYPES)),
-        "inputs": draw(st.sampled_from(INPUTS)),
-        "mask": "+".join(arguments[term] for term in sorted(terms)) or "none",
-        "seed": draw(st.integers(0, 1000)),
+        "v_head_dim": of.choice([dim, dim, 5, 32]),
+        "bias": of.choice(["none", "none", "alibi", "random"]),
+        "dtype": of.choice(DTYPES),
+        "inputs": of.choice(INPUTS),
+        "mask": "+".join(arguments[term] for term in terms) or "none",
+        "seed": of.randint(0, 1000),
         "threads": 1,
     }
     return workload(**fields)
@@ -78,6 +83,12 @@ class Truths:
             softmax = softmax_rows(self._asked, op.rowwise)
             self._known[key] = truth_of(op.definition, self._asked, softmax, rowwise=op.rowwise)
         return self._known[key]
+
+
+def held(truth: Truth, asked: Workload) -> bool:
+    """Whether the dtype holds the truth: a power of large scores may overflow float16, rightly."""
+    largest = max(float(tensor.abs().max()) for tensor in (truth.output, *truth.gradients))
+    return largest < torch.finfo(asked.torch_dtype).max
 
 
 def wrong(op: AttentionOp, asked: Workload, truth: Truth) -> str | None:
@@ -113,20 +124,26 @@ CANCELLED = workload(
 ALONE = workload(q_len=1, head_dim=16, threads=1)
 
 
-@example(asked=ALONE)
-@example(asked=FEW)
-@example(asked=ONE)
-@example(asked=CANCELLED)
-@given(asked=workloads(("forward", "backward", "forward+backward", "decode")))
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=QUIET)
-def test_no_eager_variant_is_called_wrong(asked: Workload) -> None:
+@pytest.mark.parametrize("asked", [ALONE, FEW, ONE, CANCELLED], ids=str)
+def test_no_variant_is_called_wrong_again(asked: Workload) -> None:
+    assert called_wrong(asked) == {}
+
+
+@pytest.mark.parametrize("seed", range(EXAMPLES))
+def test_no_eager_variant_is_called_wrong(seed: int) -> None:
+    asked = drawn(seed, PASSES)
+    assert called_wrong(asked) == {}, asked
+
+
+def called_wrong(asked: Workload) -> dict[str, str]:
+    """Variants that the gate calls wrong, of all that run the workload, and what it says."""
     truths = Truths(asked)
-    found = {}
+    found: dict[str, str | None] = {}
     for op in variants(compiled=False):
-        if refusal(op, asked) is None:
+        if refusal(op, asked) is None and held(truths.of(op), asked):
             found[str(op.spec)] = wrong(op, asked, truths.of(op))
     assert "softmax" in found
-    assert {name: reason for name, reason in found.items() if reason is not None} == {}
+    return {name: reason for name, reason in found.items() if reason is not None}
 
 
 def _compiled() -> list[AttentionOp]:
@@ -143,18 +160,11 @@ def compiler() -> None:
         importlib.import_module("torch._inductor.compile_fx")
 
 
-@given(asked=workloads(("forward", "forward+backward"), longest=80), data=st.data())
-@settings(
-    max_examples=max(5, EXAMPLES // 20),
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=QUIET,
-)
-def test_no_compiled_variant_is_called_wrong(
-    compiler: None, asked: Workload, data: st.DataObject
-) -> None:
+@pytest.mark.parametrize("seed", range(max(5, EXAMPLES // 20)))
+def test_no_compiled_variant_is_called_wrong(compiler: None, seed: int) -> None:
     torch.compiler.reset()
+    asked = drawn(seed, ("forward", "forward+backward"), longest=80)
     compiled = asked.model_copy(update={"compile": True})
     able = [op for op in _compiled() if refusal(op, compiled) is None]
-    op = data.draw(st.sampled_from(able))
-    assert wrong(op, compiled, Truths(compiled).of(op)) is None, op.spec
+    op = random.Random(seed).choice(able)
+    assert wrong(op, compiled, Truths(compiled).of(op)) is None, (str(op.spec), compiled)

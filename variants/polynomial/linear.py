@@ -54,7 +54,7 @@ def prepare(workload: Workload, mask: Mask, *, degree: int, factor: Tensor) -> A
 def recurrence(workload: Workload, *, degree: int, factor: Tensor) -> Recurrence:
     """The state is sum_j f(k_j) v_j^T, (B * Hkv, width, Dv); a step adds one pair and reads it."""
     features = Features(degree, workload.head_dim)
-    wide = workload.sum_dtype
+    wide = _of_state(workload, degree)
     root = _root(factor, degree, wide)
 
     def added(state: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -84,11 +84,17 @@ def cost(workload: Workload, degree: int) -> Cost:
     if workload.pass_ == "decode" and mask.is_full:
         kept = workload.batch * workload.kv_heads * features.width * workload.v_head_dim
         groups = workload.groups
-        itemsize = workload.sum_dtype.itemsize
+        itemsize = _of_state(workload, degree).itemsize
         return Cost(
             2 * (groups + 1) * kept, state_bytes=itemsize * kept, time_growth=0.0, memory_growth=0.0
         )
     return Cost(Plan(features, unpadded(mask)).flops(workload), time_growth=1.0, memory_growth=1.0)
+
+
+def _of_state(workload: Workload, degree: int) -> torch.dtype:
+    # A square that is small by chance is lost among its features' terms in float32, and a single
+    # row has no others that would hide it.
+    return torch.float64 if degree == 2 else workload.sum_dtype
 
 
 def _root(factor: Tensor, degree: int, dtype: torch.dtype) -> Tensor:

@@ -30,15 +30,15 @@ def unpadded(mask: Mask) -> Mask:
 def steps(mask: Mask, chunk: int) -> tuple[Step, ...]:
     """Steps of a mask of one sequence without a window: later rows see no fewer keys.
 
-    Rows that see the same keys are one step, others are cut into chunks. The keys of a run of fewer
-    than a chunk are all near: a power of a score that is small by chance is lost among the many
-    terms of its features where few keys are beside it, and so few scores cost no more.
+    Rows that see the same keys are one step, others are cut into chunks. All keys of a run of fewer
+    rows or keys than a chunk are near: a power of a score that is small by chance is lost among the
+    many terms of its features where few others are beside it, and so few scores cost no more.
     """
     start, stop = mask.start[0].cpu(), mask.stop[0].cpu()
     found = []
     for rows in _runs(start):
         entered = int(start[rows.start])
-        few = int(stop[rows.stop - 1]) - entered < chunk
+        few = min(rows.stop - rows.start, int(stop[rows.stop - 1]) - entered) < chunk
         size = chunk if int(stop[rows.start]) < int(stop[rows.stop - 1]) else rows.stop - rows.start
         for at in range(rows.start, rows.stop, size):
             part = slice(at, min(at + size, rows.stop))
