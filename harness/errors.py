@@ -5,7 +5,8 @@
     ├── VariantError    an unknown variant or parameter, a file that registers nothing
     ├── SuiteError      a suite file: names file, line and field
     ├── OptionError     a command-line option or argument
-    └── RunError        a run folder: cannot be written, locked, another suite's
+    ├── RunError        a run folder: cannot be written, locked, another suite's
+    └── ScheduleError   a schedule that cannot be made, or breaks a rule of its machine
 
 A text says what is wrong, what was found, and what to write instead. The command line
 prints the text alone and exits with 2.
@@ -39,6 +40,10 @@ class OptionError(AttnbenchError):
 
 class RunError(AttnbenchError):
     """A run folder cannot be used."""
+
+
+class ScheduleError(AttnbenchError, ValueError):
+    """A schedule cannot be made, or breaks a rule; the text names element, cycle and operand."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

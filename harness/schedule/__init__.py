@@ -1,0 +1,1 @@
+"""Schedules of attention on a ring of processing elements: made, simulated, solved for."""
