@@ -12,7 +12,7 @@ from torch import Tensor
 from harness import AttentionOp, Mask, Workload
 
 Norm = Literal["sequence", "row", "fixed"]
-_RARE = 6.0  # standard deviations that no score of a few billion passes
+_RARE = 18.0  # minus the logarithm of a chance that few among many millions of scores have
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,28 @@ def overflow(workload: Workload, degree: int, scale: float) -> str | None:
     """Why the dtype cannot hold the weights of scores times `scale`; None if it can."""
     largest = torch.finfo(workload.torch_dtype).max
     deviation = workload.logit_std / workload.scale * scale
-    if degree * math.log(_RARE * deviation) <= math.log(largest):
+    if degree * math.log(_most(workload.logit_rank) * deviation) <= math.log(largest):
         return None
     return (
         f"{workload.dtype} ends at {largest:.3g}, which scores of standard deviation "
         f"{deviation:.3g} to the power {degree} pass; use bfloat16 or float32, a lower degree or "
         "smaller scores"
     )
+
+
+def _most(rank: int) -> float:
+    """Standard deviations that hardly a score passes: 6.0 of many terms, 20.0 of a single one.
+
+    Of S = sum x_i y_i / sqrt(r), x and y normal, E exp(l S) = (1 - l^2 / r)^(-r / 2), so that
+    P(S > t) <= exp(-max over l of (l t + r / 2 log(1 - l^2 / r))) (Chernoff).
+    """
+
+    def exponent(t: float) -> float:
+        best = rank * (math.sqrt(1 + 4 * t * t / rank) - 1) / (2 * t)
+        return best * t + rank / 2 * math.log1p(-best * best / rank)
+
+    low, high = 1.0, 2 * _RARE
+    while high - low > 0.01:
+        middle = (low + high) / 2
+        low, high = (low, middle) if exponent(middle) > _RARE else (middle, high)
+    return high
