@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from harness.mask import KvBlock, Mask, MaskSpec
     from harness.records import load, samples
     from harness.reference import softmax_attention
+    from harness.team import Link
     from harness.variant import (
         Attention,
         AttentionLayer,
         AttentionOp,
         Cost,
         Recurrence,
+        TeamOp,
         register,
     )
     from harness.workload import Workload
@@ -30,9 +32,11 @@ _HOME = {
     "AttnbenchError": "harness.errors",
     "Cost": "harness.variant",
     "KvBlock": "harness.mask",
+    "Link": "harness.team",
     "Mask": "harness.mask",
     "MaskSpec": "harness.mask",
     "Recurrence": "harness.variant",
+    "TeamOp": "harness.variant",
     "Workload": "harness.workload",
     "load": "harness.records",
     "register": "harness.variant",
@@ -47,9 +51,11 @@ __all__ = [
     "AttnbenchError",
     "Cost",
     "KvBlock",
+    "Link",
     "Mask",
     "MaskSpec",
     "Recurrence",
+    "TeamOp",
     "Workload",
     "load",
     "register",

@@ -53,7 +53,7 @@ def probe(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
     case.let_go()
     RandomStates(workload.device).reseed(OTHER_SEED)
     generators = GlobalGenerators()
-    used, profile = memory.measure(device, lambda: _profiled(case.call))
+    used, profile = _measured_memory(case.call, device)
     drew = generators.drawn()
     answer = {
         "probe": _told(case, used, profile),
@@ -119,6 +119,7 @@ def _told(case: _Case, used: Memory, profile: Profile) -> dict[str, Any]:
         "first_call_s": case.first_call_s,
         **dataclasses.asdict(used),
         "kernels": profile.kernels,
+        "sent_bytes": None if case.call.team is None else case.call.team.sent_bytes,
         "compiled_frames": kernels.compiled_frames(),
     }
 
@@ -126,6 +127,19 @@ def _told(case: _Case, used: Memory, profile: Profile) -> dict[str, Any]:
 def _claims(case: _Case, first: FirstOutput, second: Produced, drew: str | None) -> Semantics:
     probed = Probed(case.call, case.truth, case.inputs, case.mask, first, case.states)
     return probe_semantics(probed, second, drew)
+
+
+def _measured_memory(call: Call, device: Device) -> tuple[Memory, Profile]:
+    """Of a team, the peaks of its workers together: what this process holds is the harness's."""
+    team = call.team
+    if team is None:
+        return memory.measure(device, lambda: _profiled(call))
+    team.reset()
+    team.profiler = device.profile
+    used, profile = memory.measure(device, lambda: _profiled(call))
+    team.profiler = None
+    used = dataclasses.replace(used, peak_bytes=team.peak_bytes, rss_peak_bytes=None)
+    return used, dataclasses.replace(profile, kernels=team.kernels)
 
 
 def _profiled(call: Call) -> Any:

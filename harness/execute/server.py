@@ -18,6 +18,7 @@ import sys
 from typing import Any
 
 from harness.execute import worker
+from harness.processes import die_with_parent
 
 
 def main() -> int:
@@ -25,7 +26,7 @@ def main() -> int:
     if len(sys.argv) == 4 and sys.argv[1] == "--once":
         worker.start(sys.argv[2], sys.argv[3])
     if sys.platform == "linux":
-        worker.die_with_parent()
+        die_with_parent()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     worker.redirect(os.open(os.devnull, os.O_WRONLY), 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

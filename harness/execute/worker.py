@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -14,9 +13,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from harness.processes import die_with_parent
+
 PAYLOAD, ANSWER, OUTPUT, RUNNING = "payload.json", "answer.json", "output.txt", "running.bin"
 _HEARTBEAT = struct.Struct("<qd")
-_PR_SET_PDEATHSIG = 1
 
 
 def server_command(*arguments: str) -> list[str]:
@@ -69,14 +69,6 @@ def _exit_code(error: SystemExit) -> int:
         return (error.code or 0) & 0xFF
     print(error.code, file=sys.stderr)
     return 1
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent dies (Linux)."""
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 class Running:

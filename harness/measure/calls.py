@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import grad  # by name: a call may replace it and put it back unseen
 
-from harness.device import Device
+from harness.device import Device, Timing
 from harness.mask import Mask
+from harness.team import Team
 from harness.variant import AttentionOp, Recurrence, repeated, repeating
 from harness.workload import Workload
 
@@ -61,6 +62,7 @@ class Call:
     attend: Callable[..., Any]
     parameters: tuple[Tensor, ...] = ()
     recurrence: Recurrence | None = None
+    team: Team | None = None
     _kept: Any = field(default=None, repr=False)
 
     def before(self) -> None:
@@ -90,6 +92,14 @@ class Call:
                 k, v = self._own_heads(b.k[:, :, -1:], b.v[:, :, -1:])
                 return self.recurrence.step(b.q, k, v, self._kept)
             return self.attend(b.q, b.k, b.v)
+
+    def time(self, device: Device) -> Timing:
+        """Run and time the call; of a team by the clocks of its workers, beside the host's."""
+        if self.team is None:
+            return device.time(self.run)
+        self.team.reset()
+        timing = device.time(self.run)
+        return replace(timing, seconds=self.team.seconds)
 
     def produced(self, result: Any) -> Produced:
         """What `run` returned, told apart into output and gradients."""
@@ -121,6 +131,7 @@ class Call:
 def prepare(op: AttentionOp, workload: Workload, mask: Mask, buffers: Buffers) -> Call:
     """Bind a variant: its own `prepare`, heads repeated where it takes none grouped, compiling."""
     attend: Callable[..., Any] = op.prepare(workload, mask)
+    team = attend if isinstance(attend, Team) else None
     parameters: tuple[Tensor, ...] = ()
     if isinstance(attend, nn.Module):
         attend = attend.to(device=workload.device, dtype=workload.torch_dtype)
@@ -134,13 +145,13 @@ def prepare(op: AttentionOp, workload: Workload, mask: Mask, buffers: Buffers) -
         if recurrence is not None:
             step = torch.compile(recurrence.step, dynamic=False)
             recurrence = replace(recurrence, step=step)
-    return Call(op, workload, buffers, attend, parameters, recurrence)
+    return Call(op, workload, buffers, attend, parameters, recurrence, team)
 
 
 def once(call: Call, device: Device) -> tuple[Produced, float, float]:
     """One call with its device's and host's seconds; the untimed part is run before it."""
     call.before()
-    timing = device.time(call.run)
+    timing = call.time(device)
     return call.produced(timing.result), timing.seconds, timing.host_s
 
 

@@ -215,7 +215,7 @@ class Race:
     def _time(self, entrant: Entrant, samples: list[float] | None) -> Timing:
         entrant.call.before()
         self.device.flush_cache()
-        timing = self.device.time(entrant.call.run)
+        timing = entrant.call.time(self.device)
         if samples is not None:
             samples.append(timing.seconds)
         if samples is entrant.rounds and timing.host_s != timing.seconds:

@@ -27,7 +27,7 @@ COLUMNS = """
     flops_per_s kernels executed_flops projection_flops parameters compulsory_bytes bytes_per_s
     bound_by attainable_s attainable_fraction claimed_time_growth claimed_memory_growth
     mutants_killed mutants_survived vacuous semantics_held semantics_not_probed throttled_rounds
-    energy_joules energy_resolution_joules
+    energy_joules energy_resolution_joules sent_bytes
 """.split()
 
 

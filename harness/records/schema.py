@@ -36,7 +36,10 @@ class _Part(BaseModel):
 
 
 class ProbeResult(_Part):
-    """What a probe measured of a case that ran: seconds, bytes, kernels by time spent."""
+    """What a probe measured of a case that ran: seconds, bytes, kernels by time spent.
+
+    sent_bytes: what the workers of a team sent each other; absent of all that is no team.
+    """
 
     prepare_s: float
     first_call_s: float
@@ -45,6 +48,7 @@ class ProbeResult(_Part):
     rss_peak_bytes: int | None = None
     kernels: tuple[str, ...] = ()
     compiled_frames: int = 0
+    sent_bytes: int | None = None
 
 
 class NumericsResult(_Part):

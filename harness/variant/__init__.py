@@ -14,6 +14,7 @@ from harness.variant.registry import (
     register,
     registered,
 )
+from harness.variant.together import TeamOp
 
 __all__ = [
     "ENTRY_POINTS",
@@ -24,6 +25,7 @@ __all__ = [
     "Cost",
     "Parameter",
     "Recurrence",
+    "TeamOp",
     "Variant",
     "build",
     "create",

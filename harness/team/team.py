@@ -1,0 +1,167 @@
+"""The parent's side of a team: its processes, their memory, and how long a call took them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import tempfile
+import warnings
+import weakref
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.team import mate
+from harness.team.link import Link
+from harness.workload import Workload
+
+
+class Team:
+    """Workers that compute one attention together; called as the attention itself.
+
+    rows: which rows of q, k and v each worker has. A call hands out new values, lets every worker
+    compute and brings the rows of the output together; `seconds` is what the workers took since
+    `reset`: of each call from when the first left the barrier before it to when the last ended,
+    without handing out and bringing together. Likewise `sent_bytes`, what they sent each other;
+    under `profiler`, where it is set, `peak_bytes`, their peaks of memory together, and `kernels`.
+    Raises RuntimeError where a worker raised or died; the team is over then.
+    """
+
+    def __init__(self, part: mate.Part, rows: Sequence[Tensor], workload: Workload) -> None:
+        self._workload = workload
+        self._shared = _shared(workload)
+        self.profiler: mate.Profiler | None = None
+        self.reset()
+        self._pipes: list[Connection] = []
+        self._processes: list[BaseProcess] = []
+        folder = tempfile.mkdtemp(prefix="attnbench-team-")
+        self._finalizer = weakref.finalize(self, _end, self._pipes, self._processes, folder)
+        # A fork has what the parent has imported and built; a worker on a GPU would need a spawn.
+        context = multiprocessing.get_context("fork")
+        for rank in range(len(rows)):
+            mine, its = context.Pipe()
+            link = Link(rank, len(rows))
+            store = f"{folder}/store"
+            arguments = (link, rows[rank], part, self._shared, its, store, _cpus())
+            process = context.Process(target=mate.serve, args=arguments, daemon=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of threads, which a worker never uses
+                process.start()
+            its.close()
+            self._pipes.append(mine)
+            self._processes.append(process)
+        self._ask(mate.Asked("prepare"))
+        # The workers have met; a process that leaves without a goodbye leaves nothing behind.
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention of the whole q, k and v, differentiable once."""
+        output: Tensor = _Together.apply(self, q, k, v)  # type: ignore[no-untyped-call]
+        return output
+
+    def reset(self) -> None:
+        """Begin to count anew."""
+        self.seconds, self.sent_bytes, self.peak_bytes = 0.0, 0, 0
+        self.kernels: tuple[str, ...] = ()
+
+    def close(self) -> None:
+        """End every worker."""
+        self._finalizer()
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """The output, of new values."""
+        for whole, values in zip(self._shared.inputs, (q, k, v), strict=True):
+            whole.copy_(values)
+        self._ask(mate.Asked("forward", self._workload.has_gradients, self.profiler))
+        return self._shared.output.clone()
+
+    def backward(self, output_gradient: Tensor) -> tuple[Tensor, ...]:
+        """Gradients of q, k and v of the last forward."""
+        self._shared.output_gradient.copy_(output_gradient)
+        self._ask(mate.Asked("backward", profile=self.profiler))
+        return tuple(gradient.clone() for gradient in self._shared.gradients)
+
+    def _ask(self, asked: mate.Asked) -> None:
+        if not self._finalizer.alive:
+            raise RuntimeError("a worker of this team ended earlier")
+        for pipe in self._pipes:
+            pipe.send(asked)
+        answers = self._answers()
+        self.seconds += max(a.end_s for a in answers) - min(a.begin_s for a in answers)
+        self.sent_bytes += sum(a.sent_bytes for a in answers)
+        self.peak_bytes = max(self.peak_bytes, sum(a.peak_bytes for a in answers))
+        self.kernels = self.kernels or answers[0].kernels
+
+    def _answers(self) -> list[mate.Done]:
+        """One of each worker; the first that raises or dies ends the team."""
+        found: list[mate.Done] = []
+        waiting = {pipe: rank for rank, pipe in enumerate(self._pipes)}
+        while waiting:
+            for ready in wait(list(waiting)):
+                assert isinstance(ready, Connection)
+                answer = self._received(ready, waiting[ready])
+                if isinstance(answer, mate.Raised):
+                    self.close()
+                    raise RuntimeError(answer.text)
+                del waiting[ready]
+                found.append(answer)
+        return found
+
+    def _received(self, pipe: Connection, rank: int) -> mate.Done | mate.Raised:
+        try:
+            answer: mate.Done | mate.Raised = pipe.recv()
+        except (EOFError, ConnectionResetError):
+            process = self._processes[rank]
+            process.join(5)
+            how = f"exit code {process.exitcode}"
+            return mate.Raised(f"worker {rank} of {len(self._pipes)} died ({how})")
+        return answer
+
+
+class _Together(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, team: Team, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        ctx.team = team
+        return team.forward(q, k, v)
+
+    @staticmethod
+    def backward(ctx: Any, output_gradient: Tensor) -> Any:
+        return None, *ctx.team.backward(output_gradient)
+
+
+def _shared(workload: Workload) -> mate.Shared:
+    """Memory for the values of a workload whose heads of keys were repeated."""
+    b, h, lq, lkv = workload.batch, workload.heads, workload.q_len, workload.kv_len
+    d, dv = workload.head_dim, workload.v_head_dim
+
+    def room(length: int, width: int) -> Tensor:
+        fresh = torch.empty((b, h, length, width), dtype=workload.torch_dtype)
+        fresh.share_memory_()  # type: ignore[no-untyped-call]
+        return fresh
+
+    def inputs() -> tuple[Tensor, Tensor, Tensor]:
+        return room(lq, d), room(lkv, d), room(lkv, dv)
+
+    return mate.Shared(inputs(), room(lq, dv), room(lq, dv), inputs())
+
+
+def _cpus() -> list[int]:
+    """CPUs for workers: this process may be pinned to as many as it has threads, its parent not."""
+    if not hasattr(os, "sched_getaffinity"):
+        return list(range(os.cpu_count() or 1))
+    return sorted(os.sched_getaffinity(0) | os.sched_getaffinity(os.getppid()))
+
+
+def _end(pipes: list[Connection], processes: list[BaseProcess], folder: str) -> None:
+    """Close the pipes, kill what does not wait for them, and reap all."""
+    for pipe in pipes:
+        pipe.close()
+    for process in processes:
+        process.kill()
+        process.join()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,55 @@
+"""Ops that several processes compute together."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from harness.mask import Mask
+from harness.team import Link, Team
+from harness.variant.interface import Attention, AttentionOp
+from harness.workload import Workload
+
+
+@dataclass(frozen=True)
+class TeamOp(AttentionOp):
+    """One attention that `workers` processes compute, each on rows of its own; abstract.
+
+    Every worker has one thread. What is timed is the slowest worker, from the barrier before the
+    call to its end: handing out q, k and v and bringing the output together are not, for where
+    attention is spread, so is what comes before and after it.
+    """
+
+    workers: int = 2
+
+    def rows(self, workload: Workload) -> tuple[Tensor, ...]:
+        """Positions of the rows of q, k and v that each worker has, every row once."""
+        raise NotImplementedError
+
+    def part(self, workload: Workload, mask: Mask, link: Link) -> Attention:
+        """What one worker calls on its rows, differentiable; it sends through `link` alone."""
+        raise NotImplementedError
+
+    def prepare(self, workload: Workload, mask: Mask) -> Attention:
+        """Start the workers."""
+        return Team(functools.partial(self.part, workload, mask), self.rows(workload), workload)
+
+    def unsupported(self, workload: Workload) -> str | None:
+        """What no team does here."""
+        if workload.device != "cpu":
+            return f"its workers are processes on CPUs: device={workload.device}; use device: cpu"
+        if workload.threads != 1:
+            return (
+                f"every worker has one thread: threads={workload.threads}; write threads: 1 and "
+                "more workers"
+            )
+        if workload.q_len != workload.kv_len:
+            return (
+                f"a worker has the same rows of q, k and v: q_len={workload.q_len}, "
+                f"kv_len={workload.kv_len}; make them equal"
+            )
+        if workload.compile:
+            return "it is no one program to compile; write compile: false"
+        return None
