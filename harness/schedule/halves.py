@@ -33,7 +33,7 @@ def half_ring(n: int, m: int, *, scores: bool = False) -> Schedule:
     """
     check_sizes(n, m)
     owner = blocks(n, m)
-    done = [_scores(p, n, m) for p in range(m)]
+    done = [_scores(p, n, m, _home_first) for p in range(m)]
     barrier = max(len(work) for work in done)
     if not scores:
         for work, more in zip(done, rotation("weigh", owner, m), strict=True):
@@ -57,13 +57,19 @@ def half_fused(n: int, m: int) -> Schedule:
     return _fused("half_fused", "symmetric", n, m, _symmetric_meeting)
 
 
-def causal_half(n: int, m: int) -> Schedule:
+def causal_half(n: int, m: int, *, scores: bool = False) -> Schedule:
     """Causal attention in half a ring: each unordered pair is one causal pair.
 
     The later vector of a pair is the query; where it is the one that travels, its sum does as well
     and is merged by its owner. Cycles: n (n + 1) / m, b merges and at most 5 more.
-    ScheduleError: m does not divide n.
+    scores: the scores alone, in ceil(n (n + 1) / 2 m). ScheduleError: m does not divide n.
     """
+    check_sizes(n, m)
+    if scores:
+        owner = blocks(n, m)
+        operations = transposed([_scores(p, n, m, _later_first) for p in range(m)])
+        journeys = list(vector_journeys(operations, owner, m, "causal"))
+        return _routed("causal_half", "causal", owner, operations, m, journeys, complete=False)
     return _fused("causal_half", "causal", n, m, _causal_meeting)
 
 
@@ -89,11 +95,19 @@ def _meetings(p: int, b: int, m: int) -> list[tuple[int, list[int]]]:
     ]
 
 
-def _scores(p: int, n: int, m: int) -> Work:
+def _later_first(a: int, k: int) -> tuple[int, int]:
+    return max(a, k), min(a, k)
+
+
+def _home_first(a: int, k: int) -> tuple[int, int]:
+    return a, k
+
+
+def _scores(p: int, n: int, m: int, pair: Callable[[int, int], tuple[int, int]]) -> Work:
     own = _block(p, n // m)
     done: Work = [Operation("score", a, k) for k in own for a in own if a >= k]
     for k, homes in _meetings(p, n // m, m):
-        done.extend(Operation("score", a, k) for a in homes)
+        done.extend(Operation("score", *pair(a, k)) for a in homes)
     return done
 
 
@@ -106,7 +120,7 @@ def _symmetric_meeting(homes: list[int], k: int) -> Work:
 
 
 def _causal_meeting(homes: list[int], k: int) -> Work:
-    pairs = [(max(a, k), min(a, k)) for a in homes]
+    pairs = [_later_first(a, k) for a in homes]
     return [Operation(kind, *pair) for kind in ("score", "weigh") for pair in pairs]
 
 
@@ -120,10 +134,7 @@ def _fused(
         own = _block(p, b)
         work: Work = [Operation("score", a, k) for k in own for a in own if a >= k]
         work += [
-            Operation("weigh", a, k)
-            for k in own
-            for a in own
-            if scheme == "symmetric" or a >= k
+            Operation("weigh", a, k) for k in own for a in own if scheme == "symmetric" or a >= k
         ]
         for k, homes in _meetings(p, b, m):
             work += meeting(homes, k)
@@ -162,9 +173,7 @@ def _routed(
     complete: bool = True,
 ) -> Schedule:
     vectors, vector_links = send_with_least(journeys, m, len(operations))
-    scores, score_links = send_with_least(
-        score_journeys(operations, m, scheme), m, len(operations)
-    )
+    scores, score_links = send_with_least(score_journeys(operations, m, scheme), m, len(operations))
     return Schedule(
         name=name,
         scheme=scheme,

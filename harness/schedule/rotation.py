@@ -15,12 +15,22 @@ from __future__ import annotations
 
 from typing import Literal
 
-from harness.schedule.model import Operation, Schedule, Scheme, blocks, stripes, zigzags
-from harness.schedule.route import Rows, send_with_least, vector_journeys
+from harness.schedule.model import (
+    Item,
+    Operation,
+    Schedule,
+    Scheme,
+    blocks,
+    stripes,
+    vector,
+    zigzags,
+)
+from harness.schedule.route import Rows, Sent, send_with_least, vector_journeys
 from harness.schedule.sizes import check_sizes
 from harness.schedule.table import sends_table, transposed
 
 Work = list[Operation | None]
+_KEYS: tuple[Literal["k", "v"], ...] = ("k", "v")
 
 
 def ring(n: int, m: int, *, scores: bool = False) -> Schedule:
@@ -57,7 +67,12 @@ def zigzag(n: int, m: int, *, scores: bool = False) -> Schedule:
     scores: the first phase alone. ScheduleError: 2 m does not divide n.
     """
     check_sizes(n, m, parts=2)
-    return _rotated("zigzag", "causal", zigzags(n, m), m, scores=scores, packed=True)
+    stops = [
+        stop
+        for phase, kind in enumerate(_KEYS[:1] if scores else _KEYS)
+        for stop in _zigzag_stops(kind, phase * (n * (n + 1) // (2 * m)), n, m)
+    ]
+    return _rotated("zigzag", "causal", zigzags(n, m), m, scores=scores, packed=True, stops=stops)
 
 
 def rotation(
@@ -88,6 +103,25 @@ def rotation(
     return done
 
 
+def _zigzag_stops(kind: Literal["k", "v"], begin: int, n: int, m: int) -> Sent:
+    """Cycles by which late vectors come to elements where they are in the future of all.
+
+    They come between the early ones: did they stay behind with their owner until they are used
+    again, they would take its registers beside the vectors that come by.
+    """
+    half = n // (2 * m)
+    stops: list[tuple[int, int, Item]] = []
+    for p in range(m):
+        for step in range(1, p + 1):
+            start = begin + half * (2 * half + 1) + (step - 1) * 2 * half * half
+            first = (2 * m - 1 - (p - step)) * half
+            stops += [
+                (start + (2 * place + 1) * half, p, vector(kind, first + place))
+                for place in range(half)
+            ]
+    return stops
+
+
 def _aligned(groups: list[list[list[Operation]]], *, packed: bool) -> list[Work]:
     """Each element's groups one after another, with waits so that all steps end together."""
     if packed:
@@ -104,7 +138,14 @@ def _aligned(groups: list[list[list[Operation]]], *, packed: bool) -> list[Work]
 
 
 def _rotated(
-    name: str, scheme: Scheme, owner: tuple[int, ...], m: int, *, scores: bool, packed: bool = False
+    name: str,
+    scheme: Scheme,
+    owner: tuple[int, ...],
+    m: int,
+    *,
+    scores: bool,
+    packed: bool = False,
+    stops: Sent = (),
 ) -> Schedule:
     causal = scheme == "causal"
     done = rotation("score", owner, m, causal=causal, packed=packed)
@@ -114,7 +155,7 @@ def _rotated(
         ):
             work.extend(more)
     operations: Rows = transposed(done)
-    journeys = vector_journeys(operations, owner, m, scheme)
+    journeys = vector_journeys(operations, owner, m, scheme, stops=stops)
     sent, links = send_with_least(journeys, m, len(operations))
     return Schedule(
         name=name,

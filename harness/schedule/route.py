@@ -1,23 +1,23 @@
 """Sends for given operations: each item one way along the ring, as late as its uses allow.
 
 What is sent late is held shortly where it arrives, so few registers do. Links are filled from the
-last cycle back: of one link the item whose deadline is latest first, which leaves no item late
-that could have been in time on that link.
+last cycle back, each with what could be sent there no sooner: earliest deadline first, mirrored in
+time, so that of one link all are in time if they can be.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from harness.errors import ScheduleError
 from harness.schedule.model import Item, Operation, Scheme, score_pair, vectors_read
 
 Rows = tuple[tuple[Operation | None, ...], ...]
-Sent = list[tuple[int, int, Item]]
-"""Cycle, element that sends, item."""
+Sent = Sequence[tuple[int, int, Item]]
+"""Cycle, element, item: what is sent when and by whom."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,18 @@ class _Uses:
 
 
 def vector_journeys(
-    operations: Rows, owner: tuple[int, ...], elements: int, scheme: Scheme, begin: int = 0
+    operations: Rows,
+    owner: tuple[int, ...],
+    elements: int,
+    scheme: Scheme,
+    *,
+    begin: int = 0,
+    stops: Sent = (),
 ) -> Iterator[Journey]:
-    """Journeys of q, k, v, x from their owners, for the operations from cycle `begin` on."""
+    """Journeys of q, k, v, x from their owners, for the operations from cycle `begin` on.
+
+    stops: cycles by which a vector must have come to an element that only passes it on.
+    """
     uses: dict[Item, _Uses] = {}
     for cycle, element, operation in _done(operations, begin):
         for item in vectors_read(operation, scheme):
@@ -58,6 +67,11 @@ def vector_journeys(
             if distance:
                 if item not in uses:
                     uses[item] = _Uses(owner[item.i], begin)
+                uses[item].note(distance, cycle)
+    for cycle, element, item in stops:
+        if item in uses:
+            distance = (element - owner[item.i]) % elements
+            if distance < max(uses[item].first):
                 uses[item].note(distance, cycle)
     for item, use in uses.items():
         yield _copied(item, use)
@@ -77,9 +91,7 @@ def score_journeys(operations: Rows, elements: int, scheme: Scheme) -> Iterator[
             yield _copied(Item("score", i, j), use)
 
 
-def partial_journeys(
-    operations: Rows, owner: tuple[int, ...], elements: int
-) -> Iterator[Journey]:
+def partial_journeys(operations: Rows, owner: tuple[int, ...], elements: int) -> Iterator[Journey]:
     """Journeys of partial sums, from the first element that begins one to the owner's merge."""
     uses: dict[int, _Uses] = {}
     for cycle, element, operation in _done(operations):
@@ -92,26 +104,29 @@ def partial_journeys(
         yield _moved(Item("partial", i, i), use, elements)
 
 
-def send(journeys: Iterable[Journey], elements: int, limit: int | None) -> Sent | None:
+def send(journeys: Iterable[Journey], elements: int, limit: int) -> Sent | None:
     """When each hop is sent, with at most `limit` items a link and cycle; None if that fails."""
-    waiting: list[tuple[int, int, int]] = []
     known = list(journeys)
+    due: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
     for index, journey in enumerate(known):
-        heapq.heappush(waiting, (-journey.latest[-1], index, len(journey.latest) - 1))
-    links = [_Link(limit) for _ in range(elements)]
-    sent: Sent = []
-    while waiting:
-        deadline, index, hop = heapq.heappop(waiting)
-        journey = known[index]
-        element = (journey.start + hop) % elements
-        cycle = links[element].place(-deadline)
-        if cycle < journey.earliest[hop]:
-            return None
-        sent.append((cycle, element, journey.item))
-        if hop:
-            before = min(journey.latest[hop - 1], cycle - 1)
-            heapq.heappush(waiting, (-before, index, hop - 1))
-    return sent
+        due[journey.latest[-1]].append((index, len(journey.latest) - 1))
+    links: list[list[tuple[int, int, int, int]]] = [[] for _ in range(elements)]
+    sent: list[tuple[int, int, Item]] = []
+    for cycle in range(max(due, default=-1), -1, -1):
+        for index, hop in due.pop(cycle, ()):
+            journey = known[index]
+            entry = (-journey.earliest[hop], -journey.latest[hop], index, hop)
+            heapq.heappush(links[(journey.start + hop) % elements], entry)
+        for element, waiting in enumerate(links):
+            for _ in range(min(limit, len(waiting))):
+                earliest, _latest, index, hop = heapq.heappop(waiting)
+                if cycle < -earliest:
+                    return None
+                sent.append((cycle, element, known[index].item))
+                if hop:
+                    due[min(known[index].latest[hop - 1], cycle - 1)].append((index, hop - 1))
+    # What is left is due before the first cycle.
+    return None if due or any(links) else sent
 
 
 def send_with_least(
@@ -136,24 +151,6 @@ def send_with_least(
         f"what the operations need cannot be sent in time over {most} words a link: leave more "
         "cycles between a result and its use elsewhere"
     )
-
-
-class _Link:
-    """The free places of a link, taken from the last cycle back."""
-
-    def __init__(self, limit: int | None) -> None:
-        self._limit = limit
-        self._cycle: int | None = None
-        self._taken = 0
-
-    def place(self, deadline: int) -> int:
-        """The latest cycle up to the deadline with a free place; deadlines do not rise."""
-        if self._cycle is None or deadline < self._cycle:
-            self._cycle, self._taken = deadline, 0
-        elif self._taken == self._limit:
-            self._cycle, self._taken = self._cycle - 1, 0
-        self._taken += 1
-        return self._cycle
 
 
 def _done(operations: Rows, begin: int = 0) -> Iterator[tuple[int, int, Operation]]:
