@@ -114,7 +114,7 @@ class Forward(Pairs):
 
 @dataclass
 class Backward(Pairs):
-    """Sums (dk, dv, dq); abstract. of_query: what a query brings beside itself, the first (g) wide."""
+    """Sums (dk, dv, dq); abstract. of_query: tensors that a query brings beside itself, g first."""
 
     of_query: ClassVar[int]
 
@@ -152,6 +152,10 @@ class Backward(Pairs):
         sums[tile.i][2][:, :, tile.rows] += ds @ k
         sums[tile.j][0][:, :, tile.keys] += ds.mT @ q
         sums[tile.j][1][:, :, tile.keys] += weights.mT @ query[0]
+
+    def upstream(self, g: Tensor, out: Tensor, kept: Tensor) -> Block:
+        """What queries bring beside themselves, of the output's gradient g."""
+        raise NotImplementedError
 
     def weights(self, scores: Tensor, hidden: Tensor | None, query: Block) -> Tensor:
         """The weights of a tile, 0 where hidden."""

@@ -1,9 +1,9 @@
 """What each worker does: the operations and sends of a schedule, on blocks of rows.
 
-A vector of the schedule is a block of rows. Where its score is, a pair of blocks is weighed as well,
-so that a worker holds no scores: the values go along with the keys. Sums of a block that travels
-start at zero wherever it is worked on; they follow it, one hop in the cycle after the last work on
-it there, add up on the way and go on round the ring to the block's owner.
+A vector of the schedule is a block of rows. Where its score is, a pair of blocks is weighed as
+well, so that a worker holds no scores: the values go along with the keys. Sums of a block that
+travels start at zero wherever it is worked on; they follow it, one hop in the cycle after the last
+work on it there, add up on the way and go on round the ring to the block's owner.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from harness.schedule import Operation, Schedule
+from harness.schedule import Schedule
 
 VECTORS = ("k", "x", "q")
 
@@ -65,12 +65,8 @@ def _pairs(schedule: Schedule) -> dict[tuple[int, int], tuple[int, int]]:
         (cycle, worker): (operation.i, operation.j)
         for cycle, row in enumerate(schedule.operations)
         for worker, operation in enumerate(row)
-        if _is_score(operation)
+        if operation is not None and operation.kind == "score"
     }
-
-
-def _is_score(operation: Operation | None) -> bool:
-    return operation is not None and operation.kind == "score"
 
 
 def _hops(schedule: Schedule) -> dict[tuple[int, int], int]:

@@ -51,8 +51,7 @@ class PowerBackward(Backward):
 
     of_query = 1
 
-    @staticmethod
-    def upstream(g: Tensor, out: Tensor, kept: Tensor) -> Block:
+    def upstream(self, g: Tensor, out: Tensor, kept: Tensor) -> Block:
         """What a query brings beside itself: c g."""
         return (g * kept,)
 

@@ -64,8 +64,7 @@ class SoftmaxBackward(Backward):
 
     of_query = 3
 
-    @staticmethod
-    def upstream(g: Tensor, out: Tensor, kept: Tensor) -> Block:
+    def upstream(self, g: Tensor, out: Tensor, kept: Tensor) -> Block:
         """What a query brings beside itself: g, lse and D."""
         return g, kept, (g * out).sum(-1, keepdim=True)
 

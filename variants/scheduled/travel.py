@@ -33,7 +33,9 @@ class Work(Protocol):
         """Add sums that were made elsewhere."""
 
 
-def travel(steps: Sequence[Step], link: Link, home: dict[int, Block], work: Work) -> dict[int, Block]:
+def travel(
+    steps: Sequence[Step], link: Link, home: dict[int, Block], work: Work
+) -> dict[int, Block]:
     """Do all steps; the sums of the blocks that are at home here."""
     here = dict(home)
     sums = {block: work.zeros(block) for block in home}
