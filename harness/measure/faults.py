@@ -6,11 +6,13 @@ import sys
 
 import torch
 
+from harness.team import WorkerDiedError
+
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate")
 
 
 def status_of(error: BaseException) -> str:
-    """`oom`, `fallback` or `error`.
+    """`oom`, `crashed` of a team that lost a worker, `fallback` or `error`.
 
     The CPU allocator says in a plain RuntimeError that memory is out.
     """
@@ -18,6 +20,8 @@ def status_of(error: BaseException) -> str:
         return "oom"
     if isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY):
         return "oom"
+    if isinstance(error, WorkerDiedError):
+        return "crashed"
     return "fallback" if _fell_back(error) else "error"
 
 

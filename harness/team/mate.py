@@ -121,6 +121,8 @@ class _Mate:
         self._output: Tensor | None = None
 
     def serve(self, store: str) -> None:
+        # All workers are on this machine: its name need not be resolved, which may take seconds.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dist.init_process_group(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import signal
 import tempfile
 import warnings
 import weakref
@@ -20,6 +21,13 @@ from harness.team import mate
 from harness.team.link import Link
 from harness.workload import Workload
 
+GOODBYE_S = 2.0
+"""How long a process that has closed its pipe is given to end."""
+
+
+class WorkerDiedError(RuntimeError):
+    """A worker of a team ended without an answer."""
+
 
 class Team:
     """Workers that compute one attention together; called as the attention itself.
@@ -29,7 +37,7 @@ class Team:
     `reset`: of each call from when the first left the barrier before it to when the last ended,
     without handing out and bringing together. Likewise `sent_bytes`, what they sent each other;
     under `profiler`, where it is set, `peak_bytes`, their peaks of memory together, and `kernels`.
-    Raises RuntimeError where a worker raised or died; the team is over then.
+    Raises RuntimeError where a worker raised and WorkerDiedError where one died: then it is over.
     """
 
     def __init__(self, part: mate.Part, rows: Sequence[Tensor], workload: Workload) -> None:
@@ -104,23 +112,30 @@ class Team:
         while waiting:
             for ready in wait(list(waiting)):
                 assert isinstance(ready, Connection)
-                answer = self._received(ready, waiting[ready])
-                if isinstance(answer, mate.Raised):
-                    self.close()
-                    raise RuntimeError(answer.text)
-                del waiting[ready]
-                found.append(answer)
+                found.append(self._received(ready, waiting.pop(ready)))
         return found
 
-    def _received(self, pipe: Connection, rank: int) -> mate.Done | mate.Raised:
+    def _received(self, pipe: Connection, rank: int) -> mate.Done:
         try:
             answer: mate.Done | mate.Raised = pipe.recv()
         except (EOFError, ConnectionResetError):
-            process = self._processes[rank]
-            process.join(5)
-            how = f"exit code {process.exitcode}"
-            return mate.Raised(f"worker {rank} of {len(self._pipes)} died ({how})")
+            self._processes[rank].join(GOODBYE_S)
+            answer = mate.Raised(f"worker {rank} of {len(self._pipes)} gave no answer")
+        if isinstance(answer, mate.Raised):
+            dead = self._deaths()
+            self.close()
+            # Who raises may do so because another died.
+            raise WorkerDiedError(dead) if dead else RuntimeError(answer.text)
         return answer
+
+    def _deaths(self) -> str:
+        """Which workers have ended, and how; "" where none has."""
+        found = []
+        for rank, process in enumerate(self._processes):
+            process.join(GOODBYE_S / 10)
+            if process.exitcode is not None:
+                found.append(f"worker {rank} of {len(self._pipes)} {_ended(process.exitcode)}")
+        return "; ".join(found)
 
 
 class _Together(torch.autograd.Function):
@@ -148,6 +163,12 @@ def _shared(workload: Workload) -> mate.Shared:
         return room(lq, d), room(lkv, d), room(lkv, dv)
 
     return mate.Shared(inputs(), room(lq, dv), room(lq, dv), inputs())
+
+
+def _ended(code: int) -> str:
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"exited with code {code}"
 
 
 def _cpus() -> list[int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests.conformance.contract import layers, names, variants
+from tests.conformance.contract import layers, names, teams, variants
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -15,6 +15,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if fixture in metafunc.fixturenames:
             ops = variants(compiled)
             metafunc.parametrize(fixture, ops, ids=names(ops))
+    if "team" in metafunc.fixturenames:
+        metafunc.parametrize("team", teams(), ids=names(teams()))
     if "layer" in metafunc.fixturenames:
         metafunc.parametrize("layer", layers(), ids=names(layers()))
 

@@ -16,6 +16,7 @@ from harness.measure import calls
 from harness.variant import (
     AttentionLayer,
     AttentionOp,
+    TeamOp,
     Variant,
     create,
     load_installed,
@@ -71,15 +72,27 @@ LENGTHS = ((33, 33), (50, 50), (33, 50), (50, 33), (1, 50), (1, 1))
 
 
 def variants(compiled: bool) -> list[AttentionOp]:
-    """Every registered variant: its defaults, each option of a Literal field, and EXTRA."""
+    """Every variant of one process: its defaults, each option of a Literal field, and EXTRA."""
     load_installed()
     made = (
         create(name, params)
         for name, cls in registered().items()
-        if (name in COMPILED) == compiled
+        if (name in COMPILED) == compiled and not issubclass(cls, TeamOp)
         for params in [{}, *_options(cls), *EXTRA.get(name, [])]
     )
     return [op for op in made if isinstance(op, AttentionOp)]
+
+
+def teams() -> list[TeamOp]:
+    """Every op of several processes: its defaults and each option of a Literal field."""
+    load_installed()
+    made = (
+        create(name, params)
+        for name, cls in registered().items()
+        if issubclass(cls, TeamOp)
+        for params in [{}, *_options(cls)]
+    )
+    return [op for op in made if isinstance(op, TeamOp)]
 
 
 def layers() -> list[Variant]:

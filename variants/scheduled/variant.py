@@ -213,10 +213,10 @@ class ScheduledPolynomial(PolynomialFamily, OnRing):
         if not self.inner_scale:
             common["scale"] = 1.0
         norm = row_norms(mask, self.norm, self.divisor, workload.sum_dtype)
-        factor = torch.full((1, 1, 1, 1), norm) if isinstance(norm, float) else norm
+        # In the dtype of the sums: float32 would round it.
+        factor = torch.as_tensor(norm, dtype=workload.sum_dtype)
+        factor = factor.reshape(1, 1, 1, 1) if factor.dim() == 0 else factor
         there, back = self._travel(PowerBackward.of_query)
         there["of_sums"] = min(there["of_sums"], 1)
-        forward = PowerForward(
-            **common, **there, degree=self.degree, factor=factor.to(workload.sum_dtype)
-        )
+        forward = PowerForward(**common, **there, degree=self.degree, factor=factor)
         return forward, PowerBackward(**common, **back, degree=self.degree)
