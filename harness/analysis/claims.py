@@ -3,7 +3,7 @@
 A claim names a figure and the range in which it is reproduced, and may name a wider range, its
 trend. The figure's interval decides (bytes are counted, errors are of seeded inputs: points):
 
-- all of it in the range: `reproduced`,
+- all of it in the range: `reproduced`, of simulated cycles `reproduced in our model`,
 - all of it in the trend, not all in the range: `trend only`,
 - none of it in either: `not reproduced`,
 - else the run has not decided it: `not testable here`, as is a figure without an interval, a case
@@ -37,8 +37,12 @@ from harness.suite.claim import (
 )
 from harness.workload import Workload
 
-Outcome = Literal["reproduced", "trend only", "not reproduced", "not testable here"]
-OUTCOMES: tuple[Outcome, ...] = ("reproduced", "trend only", "not reproduced", "not testable here")
+Outcome = Literal[
+    "reproduced", "reproduced in our model", "trend only", "not reproduced", "not testable here"
+]
+OUTCOMES: tuple[Outcome, ...] = (
+    "reproduced", "reproduced in our model", "trend only", "not reproduced", "not testable here"
+)  # fmt: skip
 Case = tuple[Workload, Row]
 
 _COLUMNS = {"memory": "peak_bytes", "overhead": "peak_bytes", "footprint": "peak_bytes"}
@@ -87,7 +91,8 @@ def judged(figure: Figure, claim: Claim) -> Audit:
         reason = f"too few rounds for an interval; {_remedy(claim)}"
         return Audit(claim, "not testable here", reason, figure)
     if within(low, high, claim.allowed):
-        return Audit(claim, "reproduced", "", figure)
+        simulated = claim.measure == "cycles"
+        return Audit(claim, "reproduced in our model" if simulated else "reproduced", "", figure)
     outside = apart(low, high, claim.allowed)
     if claim.trend is not None and within(low, high, claim.trend):
         open_ = f"not decided whether it is as expected; {_remedy(claim)}"

@@ -14,7 +14,7 @@ from harness.records.schema import CostResult, Launch
 from harness.variant import AttentionOp, Carrier, Cost
 from harness.workload import Workload
 
-_AMOUNTS = ("flops", "bytes", "state_bytes", "projection_flops", "parameters")
+_AMOUNTS = ("flops", "bytes", "state_bytes", "projection_flops", "parameters", "cycles")
 _GROWTHS = ("time_growth", "memory_growth")
 
 
@@ -39,6 +39,7 @@ def cost_of(op: AttentionOp, workload: Workload) -> dict[str, Any]:
         "state_bytes": claimed.state_bytes,
         "projection_flops": claimed.projection_flops,
         "parameters": claimed.parameters,
+        "cycles": claimed.cycles,
         "time_growth": claimed.time_growth,
         "memory_growth": claimed.memory_growth,
     }

@@ -27,7 +27,7 @@ COLUMNS = """
     flops_per_s kernels executed_flops projection_flops parameters compulsory_bytes bytes_per_s
     bound_by attainable_s attainable_fraction claimed_time_growth claimed_memory_growth
     mutants_killed mutants_survived vacuous semantics_held semantics_not_probed throttled_rounds
-    energy_joules energy_resolution_joules sent_bytes
+    energy_joules energy_resolution_joules sent_bytes cycles
 """.split()
 
 
@@ -188,6 +188,7 @@ def _checks(record: CaseRecord) -> Row:
             "compulsory_bytes": record.cost.compulsory_bytes,
             "projection_flops": record.cost.projection_flops,
             "parameters": record.cost.parameters,
+            "cycles": record.cost.cycles,
             "claimed_time_growth": record.cost.time_growth,
             "claimed_memory_growth": record.cost.memory_growth,
         }

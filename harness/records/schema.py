@@ -106,6 +106,7 @@ class CostResult(_Part):
     state_bytes: int | None = None
     projection_flops: int | None = None
     parameters: int | None = None
+    cycles: int | None = None
     time_growth: float | None = None
     memory_growth: float | None = None
 

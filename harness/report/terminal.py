@@ -11,7 +11,12 @@ from harness.report.claims import Sheet
 from harness.report.tables import Cell, Failure, Table
 
 _COLOURS = {"faster": "green", "slower": "red"}
-_CLAIMS = {"reproduced": "green", "not reproduced": "red", "not testable here": "dim"}
+_CLAIMS = {
+    "reproduced": "green",
+    "reproduced in our model": "green",
+    "not reproduced": "red",
+    "not testable here": "dim",
+}
 # More lengths than this do not fit side by side on 80 columns unless cells take two lines.
 _WIDE = 3
 

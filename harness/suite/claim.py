@@ -23,6 +23,7 @@ MEASURES = {
     "footprint": "memory and the inputs q, k and v",
     "error": "error of the output against the variant's own definition in float64",
     "deviation": "distance of the output from softmax attention",
+    "cycles": "cycles of its schedule in simulation, a block of rows for a vector",
     "output_rms": "root mean square of the output's elements: values are drawn with variance 1, "
     "so that times sqrt(N) it is the Frobenius norm of the matrix of weights, in expectation",
 }

@@ -25,7 +25,9 @@ class Cost:
     machine can is `impossible`, so one that executes less must say so. bytes: what a call reads
     and writes at least, where that is less than all inputs and results. state_bytes: kept between
     decode steps. time_growth, memory_growth: claimed exponents in the length. Of a layer,
-    projection_flops: what of its FLOPs its projections take; parameters: how many it has.
+    projection_flops: what of its FLOPs its projections take; parameters: how many it has. Of an
+    op of several workers, flops and bytes are those of the busiest; cycles: what its schedule takes
+    in simulation (`harness.schedule`), a vector of which is a block of its rows.
     """
 
     flops: int | None = None
@@ -33,6 +35,7 @@ class Cost:
     state_bytes: int | None = None
     projection_flops: int | None = None
     parameters: int | None = None
+    cycles: int | None = None
     time_growth: float | None = None
     memory_growth: float | None = None
 

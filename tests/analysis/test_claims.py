@@ -137,6 +137,16 @@ def test_a_value_is_held_as_it_is(quantity: str, value: float) -> None:
     assert one(rows, claim(quantity, (None, 0.99 * value))).outcome == "not reproduced"
 
 
+def test_simulated_cycles_are_of_our_model() -> None:
+    rows = pair()
+    rows[0]["cycles"], rows[1]["cycles"] = 1560, 2048
+    found = one(rows, claim("cycles_ratio", 0.75, tolerance=0.02))
+    assert found.outcome == "reproduced in our model"
+    assert found.figure is not None
+    assert found.figure.value == 1560 / 2048
+    assert one(rows, claim("cycles_ratio", 0.5, tolerance=0.02)).outcome == "not reproduced"
+
+
 def test_a_time_has_the_interval_of_its_latency() -> None:
     rows = [row(BASELINE, latency_s=1.0, latency_low_s=0.9, latency_high_s=1.2)]
     assert one(rows, claim("time", (0.9, 1.2))).figure == Figure(1.0, 0.9, 1.2)

@@ -14,6 +14,7 @@ from harness.schedule import GENERATORS, Schedule
 from harness.workload import Workload
 from tests.build import workload
 from variants.scheduled import Scheduled, ScheduledPolynomial, plan
+from variants.ulysses import Ulysses
 
 SIZES = [("ring", 4, 4), ("ring", 6, 3), ("contiguous", 4, 4), ("striped", 12, 3),
          ("zigzag", 8, 4), ("half_fused", 4, 4), ("half_fused", 8, 4), ("half_fused", 10, 5),
@@ -109,6 +110,17 @@ def test_bytes_are_those_of_the_schedule(cls: Any, name: str) -> None:
         assert call.team.sent_bytes == op.sent_bytes(case)
 
 
+@pytest.mark.parametrize("pass_", ["forward", "forward+backward"])
+def test_bytes_of_heads_swapped_for_rows(pass_: str) -> None:
+    op = Ulysses(workers=3)
+    case = workload(pass_=pass_, heads=6, q_len=50, head_dim=8, v_head_dim=6, threads=1)
+    buffers = make_buffers(case, make_inputs(case), torch.randn(1, 6, 50, 6))
+    call = prepare(op, case, case.build_mask(), buffers)
+    call.run()
+    assert call.team is not None
+    assert call.team.sent_bytes == op.sent_bytes(case)
+
+
 def test_a_ring_sends_keys_and_values_all_but_once_round() -> None:
     case = workload(heads=2, q_len=48, head_dim=8, v_head_dim=6, threads=1)
     assert Scheduled(workers=4).sent_bytes(case) == 3 * 48 * 2 * (8 + 6) * 4
@@ -137,7 +149,7 @@ def test_refusals(fields: dict[str, Any], params: dict[str, Any], reason: str) -
 @pytest.mark.parametrize(
     ("params", "reason"),
     [
-        ({"workers": 1}, "workers must be at least 2: workers=1; write 2 or more"),
+        ({"workers": 0}, "workers must be at least 1: workers=0; write 2 or more"),
         ({"schedule": "zigzag", "parts": 3}, "parts=3; write 4 or leave parts out"),
         ({"parts": 0}, "parts=0; write 2 or leave parts out"),
     ],
