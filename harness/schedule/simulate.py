@@ -184,8 +184,8 @@ class _Machine:
     def finish(self) -> Figures:
         """Check that all was done, and count."""
         schedule = self.schedule
-        self.products.check_all()
         self.land(schedule.cycles)
+        self.products.check_all()
         for element, held in enumerate(self.held):
             for item in held.partials():
                 refuse(
