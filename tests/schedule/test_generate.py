@@ -59,7 +59,7 @@ def test_cycles_and_registers_are_the_closed_forms(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCORES)
 def test_scores_alone_take_their_closed_form(name: str) -> None:
-    for n, m in _pairs(name, 36):
+    for n, m in _pairs(name, 28):
         schedule = SCORES[name](n, m)
         found = simulate(schedule)
         assert found.cycles == closed_form(name, n, m, scores=True), (n, m, found)
@@ -99,7 +99,7 @@ def test_the_split_symmetric_form_takes_the_fewest_cycles_there_are() -> None:
 
 @pytest.mark.parametrize("name", ["ring", "zigzag"])
 def test_no_element_of_a_balanced_rotation_ever_waits(name: str) -> None:
-    assert {simulate(GENERATORS[name](n, m)).utilisation for n, m in _pairs(name, 32)} == {1.0}
+    assert {simulate(GENERATORS[name](n, m)).utilisation for n, m in _pairs(name, 24)} == {1.0}
 
 
 @pytest.mark.parametrize("name", ["ring", "contiguous", "striped", "zigzag", "half_ring"])
