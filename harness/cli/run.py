@@ -37,6 +37,7 @@ from harness.errors import OptionError
 @click.option("--where", multiple=True, metavar="EXPR", help='Only these, as in "q_len<=1024".')
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUES", help="As in heads=2,8.")
 @click.option("--dry-run", is_flag=True, help="Say how much there is to do, and stop.")
+@click.option("--no-report", is_flag=True, help="Write no report; `attnbench show` writes one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome for a program.")
 def run_command(
     suite: str,
@@ -48,6 +49,7 @@ def run_command(
     where: tuple[str, ...],
     settings: tuple[str, ...],
     dry_run: bool,
+    no_report: bool,
     as_json: bool,
 ) -> None:
     """Run SUITE, a file or the name of a shipped suite (see `attnbench list suites`)."""
@@ -66,7 +68,8 @@ def run_command(
     )
     _announce(loaded, budget, as_json=as_json and dry_run)
     if not dry_run:
-        _execute(loaded, out, files, budget, resume, as_json)
+        folder = _execute(loaded, out, files, budget, resume)
+        _conclude(folder, report=not no_report, as_json=as_json)
 
 
 def _announce(suite: Any, budget: float | None, *, as_json: bool) -> None:
@@ -87,8 +90,7 @@ def _execute(
     files: tuple[str, ...],
     budget: float | None,
     resume: bool,
-    as_json: bool,
-) -> None:
+) -> Path:
     from harness.cli.progress import Progress
     from harness.execute.local import Request, default_folder, run_suite
 
@@ -111,12 +113,11 @@ def _execute(
                 err=True,
             )
             sys.exit(3)
-    _conclude(folder, as_json)
+    return folder
 
 
-def _conclude(folder: Path, as_json: bool) -> None:
+def _conclude(folder: Path, *, report: bool, as_json: bool) -> None:
     from harness.records import load, read_manifest
-    from harness.report import write_report
     from harness.report.alarms import alarms
     from harness.report.claims import sheets
     from harness.report.tables import failures, matrix, outcomes
@@ -124,16 +125,24 @@ def _conclude(folder: Path, as_json: bool) -> None:
     frame = load(folder)
     manifest = read_manifest(folder)
     claims = sheets(frame, {manifest["run"]: manifest})
-    page = write_report([folder])
+    page = _page(folder) if report else None
     counts = {str(status): int(count) for status, count in frame["status"].value_counts().items()}
     if as_json:
-        told = {"run": str(folder), "page": str(page), "outcomes": counts}
+        told = {"run": str(folder), "page": page, "outcomes": counts}
         print_json(told if not claims else {**told, "claims": claims[0].counts})
         return
     from harness.cli.tables import print_report
 
     print_report(matrix(frame), outcomes(frame), failures(frame), alarms(frame), claims)
-    click.echo(f"page: {page}")
+    click.echo(
+        f"no report; write one with: attnbench show {folder}" if page is None else f"page: {page}"
+    )
+
+
+def _page(folder: Path) -> str:
+    from harness.report import write_report
+
+    return str(write_report([folder]))
 
 
 def _resume_command(folder: Path) -> str:

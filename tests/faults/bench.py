@@ -51,7 +51,7 @@ class Bench:
 
     def start(self, *options: str, out: str = "run") -> subprocess.Popen[str]:
         """Start a run in a process group of its own; `out` "" leaves the folder to it."""
-        words = ["run", "suite.yaml", "--variant", self.source.name, *options]
+        words = ["run", "suite.yaml", "--no-report", "--variant", self.source.name, *options]
         return self.call([*COMMAND, *words, *(["--out", out] if out else [])])
 
     def call(self, words: Sequence[str]) -> subprocess.Popen[str]:
