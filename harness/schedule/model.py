@@ -59,6 +59,34 @@ def vector(kind: Literal["q", "k", "v", "x", "partial"], i: int) -> Item:
     return Item(kind, i, i)
 
 
+def owned_kinds(scheme: Scheme) -> tuple[Literal["q", "k", "v", "x"], ...]:
+    """The kinds of vector that an owner holds at the start: x alone where q = k = v."""
+    return ("x",) if scheme == "symmetric" else ("q", "k", "v")
+
+
+def vectors_read(operation: Operation, scheme: Scheme) -> tuple[Item, ...]:
+    """The vectors that an operation needs, sums apart: q_i and k_j, or v_j; x where q = k = v."""
+    kind, i, j = operation
+    if kind == "merge":
+        return ()
+    if scheme == "symmetric":
+        of_j = Item("x", j, j)
+        return (Item("x", i, i), of_j) if kind == "score" else (of_j,)
+    return (Item("q", i, i), Item("k", j, j)) if kind == "score" else (Item("v", j, j),)
+
+
+def score_pair(i: int, j: int, scheme: Scheme) -> tuple[int, int]:
+    """The pair under which a score is known: of a symmetric scheme the lesser index first."""
+    return (j, i) if scheme == "symmetric" and j < i else (i, j)
+
+
+def pair_is_asked(kind: Literal["score", "weigh"], i: int, j: int, scheme: Scheme) -> bool:
+    """Whether the scheme asks for the product of a pair, a symmetric score taken as its pair."""
+    if scheme == "causal":
+        return j <= i
+    return scheme == "general" or kind == "weigh" or i <= j
+
+
 @dataclass(frozen=True)
 class Schedule:
     """What each element does and sends in each cycle.
