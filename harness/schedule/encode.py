@@ -7,15 +7,14 @@ is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from harness.schedule.formula import Formula
+from harness.schedule.implied import Spot, add_implied, by_slot, causes
 from harness.schedule.model import Item, Operation
 from harness.schedule.problem import Problem
 
 Place = tuple[Operation, int, int]
-Spot = tuple[Item, int, int]
 
 
 @dataclass
@@ -42,6 +41,7 @@ def encode(problem: Problem, cycles: int, registers: int | None = None) -> Encod
     _send_what_is_held(made)
     _return_scores(made)
     _limit(made)
+    add_implied(made)
     return made
 
 
@@ -79,14 +79,12 @@ def _name_spots(made: Encoding, item: Item, element: int, cycles: range) -> None
 
 def _do_each_once(made: Encoding) -> None:
     by_operation: dict[Operation, list[int]] = {}
-    by_slot: dict[tuple[int, int], list[int]] = {}
-    for (operation, element, cycle), variable in made.done.items():
+    for (operation, _, _), variable in made.done.items():
         by_operation.setdefault(operation, []).append(variable)
-        by_slot.setdefault((element, cycle), []).append(variable)
     for choices in by_operation.values():
         made.formula.add(*choices)
         made.formula.at_most(choices, 1)
-    for choices in by_slot.values():
+    for choices in by_slot(made.done):
         made.formula.at_most(choices, 1)
 
 
@@ -104,21 +102,11 @@ def _imply(made: Encoding, variable: int, spot: Spot) -> None:
 
 
 def _hold_what_came(made: Encoding) -> None:
-    """What is held was held before, came in the last cycle, or was made in it."""
-    problem, m = made.problem, made.problem.elements
-    for (item, element, cycle), variable in made.held.items():
-        if cycle == 0:
+    for spot, variable in made.held.items():
+        if spot[2] == 0:
             made.formula.add(variable)
-            continue
-        before = (
-            made.held.get((item, element, cycle - 1)),
-            made.sent.get((item, (element - 1) % m, cycle - 1)),
-            made.done.get((Operation("score", item.i, item.j), element, cycle - 1))
-            if item.kind == "score"
-            else None,
-        )
-        made.formula.add(-variable, *(cause for cause in before if cause is not None))
-    assert problem.scheme == "symmetric" or not problem.scores_move
+        else:
+            made.formula.add(-variable, *causes(made, spot))
 
 
 def _send_what_is_held(made: Encoding) -> None:
@@ -143,12 +131,5 @@ def _limit(made: Encoding) -> None:
         (made.registers, held),
     ):
         if limit is not None:
-            for choices in _by_slot(spots):
+            for choices in by_slot(spots):
                 made.formula.at_most(choices, limit)
-
-
-def _by_slot(spots: Mapping[Spot, int]) -> Iterable[list[int]]:
-    found: dict[tuple[int, int], list[int]] = {}
-    for (_, element, cycle), variable in spots.items():
-        found.setdefault((element, cycle), []).append(variable)
-    return found.values()
