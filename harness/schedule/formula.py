@@ -10,8 +10,10 @@ from typing import Any
 from harness.errors import ScheduleError
 
 SOLVER = "cadical195"
-CONFLICTS = 2000
-"""How many between two looks at the clock: about a tenth of a second, rarely a second."""
+CONFLICTS = 4000
+"""How many before the first look at the clock; a solver that is stopped often gets on slowly."""
+LONGEST_S = 8.0
+"""About how long the solver may go without a look at the clock."""
 
 
 class Formula:
@@ -50,11 +52,16 @@ class Satisfier:
 
     def decide(self, until: float) -> bool | None:
         """Whether it can be met; None where `until` (of time.monotonic) comes first."""
+        conflicts = CONFLICTS
         while True:
-            self._solver.conf_budget(CONFLICTS)
+            began = time.monotonic()
+            self._solver.conf_budget(conflicts)
             found: bool | None = self._solver.solve_limited()
-            if found is not None or time.monotonic() >= until:
+            now = time.monotonic()
+            if found is not None or now >= until:
                 return found
+            rate = conflicts / max(now - began, 1e-6)
+            conflicts = max(200, min(2 * conflicts, int(rate * min(LONGEST_S, until - now))))
 
     def model(self) -> frozenset[int]:
         """The variables that are true, once it was met."""
