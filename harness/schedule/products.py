@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, cast
+from typing import Literal, NoReturn, cast
 
 from harness.errors import ScheduleError
 from harness.schedule.model import Operation, Schedule, pair_is_asked, score_pair
@@ -17,6 +17,11 @@ ASKS = {
     ("symmetric", "score"): "the score of every unordered pair",
     ("symmetric", "weigh"): "the weighing of every (i, j)",
 }
+
+
+def refuse(element: int, cycle: int, text: str) -> NoReturn:
+    """Raise a ScheduleError that names the place first."""
+    raise ScheduleError(f"element {element}, cycle {cycle}: {text}")
 
 
 class Products:
@@ -34,16 +39,17 @@ class Products:
         kind = cast(Product, operation.kind)
         pair = self._pair(kind, operation.i, operation.j)
         if not self._asked(kind, *pair):
-            raise ScheduleError(
-                f"element {element}, cycle {cycle}: {operation} is not asked for: "
-                f"{self._asks(kind)}; leave it out"
+            refuse(
+                element, cycle, f"{operation} is not asked for: {self._asks(kind)}; leave it out"
             )
         done = self._done[kind]
         if pair in done:
             first, when = done[pair]
-            raise ScheduleError(
-                f"element {element}, cycle {cycle}: {operation} is computed twice: element {first} "
-                f"has computed it in cycle {when}; leave one of the two out"
+            refuse(
+                element,
+                cycle,
+                f"{operation} is computed twice: element {first} has computed it in cycle {when}; "
+                "leave one of the two out",
             )
         done[pair] = (element, cycle)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NoReturn
 
-from harness.errors import ScheduleError
 from harness.schedule.model import (
     Item,
     Operation,
@@ -14,7 +13,7 @@ from harness.schedule.model import (
     score_pair,
     vectors_read,
 )
-from harness.schedule.products import Products
+from harness.schedule.products import Products, refuse
 from harness.schedule.registers import Held
 from harness.schedule.shape import check_shape
 
@@ -60,11 +59,6 @@ def simulate(schedule: Schedule) -> Figures:
             if operation is not None:
                 machine.operate(cycle, element, operation)
     return machine.finish()
-
-
-def refuse(element: int, cycle: int, text: str) -> NoReturn:
-    """Raise a ScheduleError that names the place first."""
-    raise ScheduleError(f"element {element}, cycle {cycle}: {text}")
 
 
 class _Machine:
