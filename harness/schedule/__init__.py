@@ -1,7 +1,7 @@
 """Schedules of attention on a ring of processing elements: made, simulated, solved for.
 
-    (n, m) -> GENERATORS[name] -> Schedule -> simulate -> Figures
-                                           -> replay   -> out
+(n, m) -> GENERATORS[name] -> Schedule -> simulate -> Figures
+                                       -> replay   -> out
 """
 
 from harness.schedule.generate import GENERATORS, SCORES, closed_form, register_bound
