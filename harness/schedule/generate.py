@@ -73,17 +73,17 @@ def register_bound(name: str, n: int, m: int, *, scores: bool = False) -> int:
     """How many vectors an element holds at most.
 
     With b = n / m: b for the scores of a rotation and 2 b with the values that wait; b + 2 for a
-    half ring. Of the fused forms the own vectors of each kind, b sums that have come home and the
-    few that pass.
+    half ring. The fused forms hold their own vectors of each kind, b sums that wait to be merged
+    and the few that pass: 2 b + 2, and 4 b + 1 where causal; causal scores with q and k, 2 b + 2.
     """
     closed_form(name, n, m, scores=scores)
     b = n // m
     if name == "half_ring":
         return b + 2
     if name == "half_fused":
-        return 2 * b + 4
+        return 2 * b + 2
     if name == "causal_half":
-        return 2 * b + 4 if scores else 4 * b + 6
+        return 2 * b + 2 if scores else 4 * b + 1
     return b if scores else 2 * b
 
 

@@ -17,6 +17,10 @@ causal: query i attends to keys j <= i."""
 SCHEMES: tuple[Scheme, ...] = ("general", "symmetric", "causal")
 
 
+VectorKind = Literal["q", "k", "v", "x"]
+"""What an element owns: a query, a key, a value, or x where the three are one."""
+
+
 class Operation(NamedTuple):
     """What an element does in one cycle.
 
@@ -59,20 +63,30 @@ def vector(kind: Literal["q", "k", "v", "x", "partial"], i: int) -> Item:
     return Item(kind, i, i)
 
 
-def owned_kinds(scheme: Scheme) -> tuple[Literal["q", "k", "v", "x"], ...]:
+def owned_kinds(scheme: Scheme) -> tuple[VectorKind, ...]:
     """The kinds of vector that an owner holds at the start: x alone where q = k = v."""
     return ("x",) if scheme == "symmetric" else ("q", "k", "v")
 
 
-def vectors_read(operation: Operation, scheme: Scheme) -> tuple[Item, ...]:
-    """The vectors that an operation needs, sums apart: q_i and k_j, or v_j; x where q = k = v."""
-    kind, i, j = operation
-    if kind == "merge":
-        return ()
-    if scheme == "symmetric":
-        of_j = Item("x", j, j)
-        return (Item("x", i, i), of_j) if kind == "score" else (of_j,)
-    return (Item("q", i, i), Item("k", j, j)) if kind == "score" else (Item("v", j, j),)
+class Reads:
+    """The vectors that operations need, sums apart: q_i and k_j, or v_j; x where q = k = v."""
+
+    def __init__(self, vectors: int, scheme: Scheme) -> None:
+        kinds: tuple[VectorKind, VectorKind, VectorKind] = ("q", "k", "v")
+        if scheme == "symmetric":
+            kinds = ("x", "x", "x")
+        queries, keys, values = kinds
+        # Made once: a schedule reads each of them many times.
+        self._q = [Item(queries, i, i) for i in range(vectors)]
+        self._k = [Item(keys, i, i) for i in range(vectors)]
+        self._v = [(Item(values, i, i),) for i in range(vectors)]
+
+    def of(self, operation: Operation) -> tuple[Item, ...]:
+        """What one operation needs."""
+        kind, i, j = operation
+        if kind == "score":
+            return self._q[i], self._k[j]
+        return self._v[j] if kind == "weigh" else ()
 
 
 def score_pair(i: int, j: int, scheme: Scheme) -> tuple[int, int]:

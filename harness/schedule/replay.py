@@ -12,10 +12,10 @@ from harness.errors import ScheduleError, suggest
 from harness.schedule.model import (
     Item,
     Operation,
+    Reads,
     Schedule,
     owned_kinds,
     score_pair,
-    vectors_read,
 )
 from harness.schedule.simulate import simulate
 
@@ -102,6 +102,7 @@ class _Elements:
         degree: int,
     ) -> None:
         self._schedule = schedule
+        self._reads = Reads(schedule.vectors, schedule.scheme)
         self._mechanism = mechanism
         self._scale = scale
         self._degree = degree
@@ -147,7 +148,7 @@ class _Elements:
             self._home[i].add(self._partial[element].pop(i))
             return
         held = self._held[element]
-        read = [held[item] for item in vectors_read(operation, self._schedule.scheme)]
+        read = [held[item] for item in self._reads.of(operation)]
         if kind == "score":
             held[self._score(i, j)] = read[0] @ read[1]
             return

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from harness.errors import ScheduleError
-from harness.schedule.model import Item, Operation, Scheme, score_pair, vectors_read
+from harness.schedule.model import Item, Operation, Reads, Scheme, score_pair
 
 Rows = tuple[tuple[Operation | None, ...], ...]
 Sent = Sequence[tuple[int, int, Item]]
@@ -61,13 +61,14 @@ def vector_journeys(
     stops: cycles by which a vector must have come to an element that only passes it on.
     """
     uses: dict[Item, _Uses] = {}
+    reads = Reads(len(owner), scheme)
     for cycle, element, operation in _done(operations, begin):
-        for item in vectors_read(operation, scheme):
-            distance = (element - owner[item.i]) % elements
-            if distance:
+        for item in reads.of(operation):
+            home = owner[item.i]
+            if home != element:
                 if item not in uses:
-                    uses[item] = _Uses(owner[item.i], begin)
-                uses[item].note(distance, cycle)
+                    uses[item] = _Uses(home, begin)
+                uses[item].note((element - home) % elements, cycle)
     for cycle, element, item in stops:
         if item in uses:
             distance = (element - owner[item.i]) % elements
@@ -118,6 +119,8 @@ def send(journeys: Iterable[Journey], elements: int, limit: int) -> Sent | None:
             entry = (-journey.earliest[hop], -journey.latest[hop], index, hop)
             heapq.heappush(links[(journey.start + hop) % elements], entry)
         for element, waiting in enumerate(links):
+            if not waiting:
+                continue
             for _ in range(min(limit, len(waiting))):
                 earliest, _latest, index, hop = heapq.heappop(waiting)
                 if cycle < -earliest:
@@ -154,6 +157,8 @@ def send_with_least(
 
 
 def _done(operations: Rows, begin: int = 0) -> Iterator[tuple[int, int, Operation]]:
+    if len(operations[0]) == 1:
+        return  # one element alone sends nothing
     for cycle in range(begin, len(operations)):
         for element, operation in enumerate(operations[cycle]):
             if operation is not None:

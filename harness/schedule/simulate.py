@@ -8,10 +8,10 @@ from typing import NoReturn
 from harness.schedule.model import (
     Item,
     Operation,
+    Reads,
     Schedule,
     owned_kinds,
     score_pair,
-    vectors_read,
 )
 from harness.schedule.products import Products, refuse
 from harness.schedule.registers import Held
@@ -68,6 +68,7 @@ class _Machine:
         self.schedule = schedule
         self.scheme = schedule.scheme
         self.products = Products(schedule)
+        self.reads = Reads(schedule.vectors, schedule.scheme)
         moving = any(item.kind == "q" for row in schedule.sends for sent in row for item in sent)
         self.held = [Held(q_counts=moving) for _ in range(schedule.elements)]
         self.scores: list[set[tuple[int, int]]] = [set() for _ in range(schedule.elements)]
@@ -154,19 +155,21 @@ class _Machine:
         if operation.kind == "merge":
             self._merge(cycle, element, operation)
             return
-        self.products.add(cycle, element, operation)
-        for item in vectors_read(operation, self.scheme):
-            if not self.held[element].use(item, cycle):
+        kind, i, j = operation
+        pair = score_pair(i, j, self.scheme)
+        self.products.add(cycle, element, operation, pair if kind == "score" else (i, j))
+        held = self.held[element]
+        for item in self.reads.of(operation):
+            if not held.use(item, cycle):
                 self._missing(cycle, element, f"{operation} needs {item}", item)
-        pair = score_pair(operation.i, operation.j, self.scheme)
-        if operation.kind == "score":
+        if kind == "score":
             self.scores[element].add(pair)
             return
         if pair not in self.scores[element]:
-            item = Item("score", operation.i, operation.j)
+            item = Item("score", i, j)
             self._missing(cycle, element, f"{operation} needs {item}", item)
-        if self.schedule.owner[operation.i] != element:
-            self.held[element].begin(Item("partial", operation.i, operation.i), cycle)
+        if self.schedule.owner[i] != element:
+            held.begin(Item("partial", i, i), cycle)
 
     def _merge(self, cycle: int, element: int, operation: Operation) -> None:
         i = operation.i
@@ -181,8 +184,8 @@ class _Machine:
     def finish(self) -> Figures:
         """Check that all was done, and count."""
         schedule = self.schedule
-        self.products.check_all()
         self.land(schedule.cycles)
+        self.products.check_all()
         for element, held in enumerate(self.held):
             for item in held.partials():
                 refuse(

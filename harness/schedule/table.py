@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
@@ -19,7 +20,11 @@ def sends_table(
     sent: Iterable[tuple[int, int, Item]], cycles: int, elements: int
 ) -> tuple[tuple[tuple[Item, ...], ...], ...]:
     """What is sent, as (cycle, element, item), as rows of one cycle."""
-    rows: list[list[list[Item]]] = [[[] for _ in range(elements)] for _ in range(cycles)]
+    found: defaultdict[int, defaultdict[int, list[Item]]] = defaultdict(lambda: defaultdict(list))
     for cycle, element, item in sent:
-        rows[cycle][element].append(item)
-    return tuple(tuple(tuple(items) for items in row) for row in rows)
+        found[cycle][element].append(item)
+    nothing: tuple[tuple[Item, ...], ...] = ((),) * elements
+    rows = [nothing] * cycles
+    for cycle, by_element in found.items():
+        rows[cycle] = tuple(tuple(by_element.get(p, ())) for p in range(elements))
+    return tuple(rows)
