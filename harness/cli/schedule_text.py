@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 FIRST, LAST = 16, 4
 """Cycles shown of a schedule that has more."""
-ELEMENTS = 8
-"""Elements shown of a ring that has more."""
+GAP = 2
+"""Blanks between two columns, at most."""
 ITEMS = 3
 """Sends shown of an element that has more in a cycle."""
 
@@ -24,7 +24,7 @@ def print_schedule(schedule: Schedule, told: dict[str, Any]) -> None:
     """The schedule, cut where it is large, and its figures."""
     console = Console(highlight=False)
     console.print(Text(_title(told)))
-    console.print(_cycles(schedule))
+    console.print(_cycles(schedule, console.width))
     console.print(_figures(told))
 
 
@@ -33,22 +33,41 @@ def _title(told: dict[str, Any]) -> str:
     return f"{told['name']}: {told['scheme']}{extent}, n={told['n']}, m={told['m']}"
 
 
-def _cycles(schedule: Schedule) -> Table:
-    shown = min(schedule.elements, ELEMENTS)
+def _cycles(schedule: Schedule, width: int) -> Table:
+    shown = _shown(schedule.cycles)
+    rows = [
+        [_cell(*at) for at in zip(schedule.operations[t], schedule.sends[t], strict=True)]
+        for t in shown
+    ]
+    columns = _columns(rows, width)
     table = Table(box=None, pad_edge=False)
     table.add_column("cycle", justify="right")
-    for element in range(shown):
-        table.add_column(f"element {element}")
-    if shown < schedule.elements:
-        table.add_column(f"{schedule.elements - shown} more")
-    whole = schedule.cycles <= FIRST + LAST + 1
-    for cycle in range(schedule.cycles):
-        if whole or cycle < FIRST or cycle >= schedule.cycles - LAST:
-            row = zip(schedule.operations[cycle], schedule.sends[cycle], strict=True)
-            table.add_row(str(cycle), *[Text(_cell(*cell)) for cell in list(row)[:shown]])
-        elif cycle == FIRST:
-            table.add_row("...", f"{schedule.cycles - FIRST - LAST} more")
+    for element in range(columns):
+        table.add_column(f"element {element}", no_wrap=True)
+    if columns < schedule.elements:
+        table.add_column(f"{schedule.elements - columns} more")
+    for at, (cycle, row) in enumerate(zip(shown, rows, strict=True)):
+        if at == FIRST and cycle != FIRST:
+            table.add_row("...", f"{schedule.cycles - len(shown)} more")
+        table.add_row(str(cycle), *[Text(cell) for cell in row[:columns]])
     return table
+
+
+def _shown(cycles: int) -> list[int]:
+    if cycles <= FIRST + LAST + 1:
+        return list(range(cycles))
+    return [*range(FIRST), *range(cycles - LAST, cycles)]
+
+
+def _columns(rows: list[list[str]], width: int) -> int:
+    """How many elements fit beside the cycle and a column that says how many do not."""
+    wide = [max(len("element 10"), *map(len, column)) + GAP for column in zip(*rows, strict=True)]
+    left = width - len("cycle") - GAP
+    if sum(wide) <= left:
+        return len(wide)
+    left -= len("100 more") + GAP
+    fitting = [count for count in range(1, len(wide) + 1) if sum(wide[:count]) <= left]
+    return max(fitting, default=1)
 
 
 def _cell(operation: Operation | None, sent: tuple[Item, ...]) -> str:

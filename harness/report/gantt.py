@@ -60,7 +60,8 @@ def gantt(schedule: Schedule) -> Figure:
 
 def _title(schedule: Schedule, shown: int) -> str:
     extent = f"cycles 0 to {shown - 1} of " if shown < schedule.cycles else ""
-    return f"{schedule.name}, {schedule.scheme}: {extent}{schedule.cycles:,} cycles"
+    sizes = f"n={schedule.vectors}, m={schedule.elements}"
+    return f"{schedule.name}: {schedule.scheme}, {sizes}; {extent}{schedule.cycles:,} cycles"
 
 
 def _operations(schedule: Schedule, shown: int) -> Iterator[tuple[int, int, Operation]]:

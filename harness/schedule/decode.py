@@ -15,7 +15,7 @@ def decode(made: Encoding, model: frozenset[int]) -> Schedule:
     problem = made.problem
     operations = _operations(made, model)
     return Schedule(
-        name=f"{problem.name} of {problem.vectors} vectors on {problem.elements} elements",
+        name=problem.name,
         scheme=problem.scheme,
         owner=problem.owner,
         elements=problem.elements,

@@ -10,7 +10,7 @@ from typing import Any
 from harness.errors import ScheduleError
 
 SOLVER = "cadical195"
-CONFLICTS = 4000
+CONFLICTS = 500
 """How many before the first look at the clock; a solver that is stopped often gets on slowly."""
 LONGEST_S = 8.0
 """About how long the solver may go without a look at the clock."""

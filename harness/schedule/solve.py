@@ -71,6 +71,7 @@ class _Search:
         self.began = time.monotonic()
         self.end = self.began + time_limit_s
         self.counted = bound(problem)
+        _refuse_large(problem, self.counted)
         self.known = self.counted
 
     def run(self) -> Solution:
@@ -93,7 +94,7 @@ class _Search:
                 return found
             self._note(cycles, answer)
             cycles += step
-            step += answer is None
+            step *= 1 if answer is False else 2
         raise ScheduleError(
             f"no schedule of {self.problem.name} was found in {self.end - self.began:g} s "
             f"(none has fewer than {self.known} cycles); allow more time or fewer vectors"
@@ -126,7 +127,6 @@ class _Search:
 def _decide(
     problem: Problem, cycles: int, registers: int | None, until: float
 ) -> tuple[Encoding, bool | None, frozenset[int]]:
-    _refuse_large(problem, cycles)
     made = encode(problem, cycles, registers)
     satisfier = Satisfier(made.formula)
     try:

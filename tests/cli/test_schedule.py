@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def test_a_schedule_is_a_row_a_cycle_and_its_figures(call: Call) -> None:
 def test_a_large_one_is_cut_and_says_so(call: Call) -> None:
     answer = call(*"schedule --n 48 --m 12 --scheme causal --name striped".split())
     assert answer.code == 0
-    assert "4 more" in answer.out.splitlines()[1]
+    assert re.search(r"element 3 +8 more$", answer.out.splitlines()[1].rstrip())
+    assert max(map(len, answer.out.splitlines())) <= 80
     assert "... " in answer.out
     assert len(answer.out.splitlines()) < 60
 
@@ -82,7 +84,7 @@ def test_solve_takes_a_problem_by_name(call: Call) -> None:
 
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
 def test_plot_draws_it(call: Call, folder: Path, kind: str) -> None:
-    answer = call(*f"{WORDS} symmetric --plot schedule.{kind}".split())
+    answer = call(*f"schedule --n 4 --m 2 --scheme symmetric --plot schedule.{kind}".split())
     assert (answer.code, answer.err) == (0, f"schedule.{kind}\n")
     assert (folder / f"schedule.{kind}").stat().st_size > 1000
 
@@ -118,6 +120,10 @@ def test_a_picture_that_cannot_be_written_is_refused(call: Call, folder: Path) -
     answer = call(*f"{WORDS} general --plot taken.png".split())
     assert answer.code == 2
     assert "--plot taken.png: is a folder; name a file" in answer.err
+    assert "Traceback" not in answer.err
+    answer = call(*f"{WORDS} general --plot /proc/none.png".split())
+    assert answer.code == 2
+    assert "--plot /proc/none.png: cannot be written (No such file" in answer.err
     assert "Traceback" not in answer.err
 
 

@@ -82,7 +82,7 @@ def test_progress_names_each_number_that_is_tried() -> None:
 
 
 def test_when_time_is_up_the_best_so_far_is_returned_and_not_called_optimal() -> None:
-    found = solve(problem_named("symmetric_returned", 8, 4), time_limit_s=4.0)
+    found = solve(problem_named("symmetric_returned", 8, 4), time_limit_s=5.0)
     assert not found.optimal
     assert found.proof is None
     assert 9 <= found.bound < found.cycles
