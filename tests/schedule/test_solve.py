@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+import time
 from dataclasses import replace
 
 import pytest
 
+import harness.schedule.encode as encoding
+import harness.schedule.solve as solving
 from harness.errors import ScheduleError
+from harness.schedule.bounds import bound
+from harness.schedule.encode import Encoding, encode
 from harness.schedule.formula import Formula, Satisfier
-from harness.schedule.problem import PROBLEMS, problem_named
+from harness.schedule.problem import PROBLEMS, Problem, problem_named
 from harness.schedule.simulate import simulate
 from harness.schedule.solution import check
 from harness.schedule.solve import fewest_registers, solve
@@ -81,20 +87,81 @@ def test_progress_names_each_number_that_is_tried() -> None:
     assert found.bound > 3
 
 
-def test_when_time_is_up_the_best_so_far_is_returned_and_not_called_optimal() -> None:
-    found = solve(problem_named("symmetric_returned", 8, 4), time_limit_s=5.0)
-    assert not found.optimal
-    assert found.proof is None
-    assert 9 <= found.bound < found.cycles
-    assert found.seconds < 30.0
-    assert check(problem_named("symmetric_returned", 8, 4), found.schedule)
+def undecided_below(cycles: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A solver whose time is always up when it is asked for fewer cycles."""
+    decide = solving._decide
+
+    def slow(
+        problem: Problem, asked: int, registers: int | None, until: float
+    ) -> tuple[Encoding, bool | None, frozenset[int]]:
+        made, answer, model = decide(problem, asked, registers, until)
+        return (made, None, frozenset()) if asked < cycles else (made, answer, model)
+
+    monkeypatch.setattr(solving, "_decide", slow)
 
 
-def test_when_nothing_was_found_in_time_it_says_so() -> None:
+def test_when_time_is_up_the_best_so_far_is_not_called_optimal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    undecided_below(8, monkeypatch)
+    told: list[str] = []
+    problem = problem_named("symmetric_scores", 4, 2)
+    found = solve(problem, progress=told.append)
+    # Past the one that is put off in larger steps, then back down.
+    assert told == ["5 cycles?", "6 cycles?", "8 cycles?", "7 cycles?"]
+    assert (found.cycles, found.bound, found.optimal, found.proof) == (8, 5, False, None)
+    assert check(problem, found.schedule).cycles == 8
+
+
+def test_when_nothing_was_found_in_time_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    undecided_below(10**9, monkeypatch)
     with pytest.raises(ScheduleError) as error:
-        solve(problem_named("symmetric_total", 8, 4), time_limit_s=0.001)
-    assert "no schedule of symmetric_total was found in 0.001 s" in str(error.value)
-    assert "none has fewer than 25 cycles" in str(error.value)
+        solve(problem_named("symmetric_scores", 4, 2), time_limit_s=0.01)
+    assert "no schedule of symmetric_scores was found in 0.01 s" in str(error.value)
+    assert "none has fewer than 5 cycles" in str(error.value)
+
+
+def test_the_clock_is_looked_at_while_a_formula_is_undecided() -> None:
+    """12 pigeons in 11 holes: no solver of clauses refutes it in this time."""
+    formula = Formula()
+    holes = [[formula.new() for _ in range(11)] for _ in range(12)]
+    for choices in holes:
+        formula.add(*choices)
+    for one, other in itertools.combinations(range(12), 2):
+        for hole in range(11):
+            formula.add(-holes[one][hole], -holes[other][hole])
+    began = time.monotonic()
+    satisfier = Satisfier(formula)
+    assert satisfier.decide(began + 0.5) is None
+    satisfier.close()
+    assert time.monotonic() - began < 10.0
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("registers", [None, 2])
+def test_clauses_that_are_added_for_speed_change_no_answer(
+    name: str, registers: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = 0
+    for n, m in ((2, 2), (3, 3), (4, 2)):
+        problem = problem_named(name, n, m)
+        for cycles in range(bound(problem) - 1, bound(problem) + 2):
+            answers = [_answer(encode(problem, cycles, registers))]
+            with monkeypatch.context() as patch:
+                patch.setattr(encoding, "add_implied", lambda made: None)
+                answers.append(_answer(encode(problem, cycles, registers)))
+            assert set(answers) != {True, False}, (n, m, cycles)
+            told += len(set(answers)) == 1
+    assert told > 3
+
+
+def _answer(made: Encoding) -> bool | None:
+    satisfier = Satisfier(made.formula)
+    try:
+        # One cycle less than the bound is a pigeonhole, which may take for ever.
+        return satisfier.decide(time.monotonic() + 0.1)
+    finally:
+        satisfier.close()
 
 
 def test_a_schedule_that_leaves_a_score_away_from_an_owner_is_refused() -> None:
