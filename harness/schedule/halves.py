@@ -13,15 +13,13 @@ from collections.abc import Callable
 from harness.schedule.model import Operation, Schedule, Scheme, blocks
 from harness.schedule.rotation import Work, rotation
 from harness.schedule.route import (
-    Journey,
-    Rows,
     partial_journeys,
     score_journeys,
-    send_with_least,
     vector_journeys,
+    with_sends,
 )
 from harness.schedule.sizes import check_sizes
-from harness.schedule.table import sends_table, transposed
+from harness.schedule.table import transposed
 
 
 def half_ring(n: int, m: int, *, scores: bool = False) -> Schedule:
@@ -39,12 +37,10 @@ def half_ring(n: int, m: int, *, scores: bool = False) -> Schedule:
         for work, more in zip(done, rotation("weigh", owner, m), strict=True):
             work.extend([None] * (barrier - len(work)))
             work.extend(more)
-    operations = transposed(done)
-    journeys = [
-        *vector_journeys(operations[:barrier], owner, m, "symmetric"),
-        *vector_journeys(operations, owner, m, "symmetric", begin=barrier),
-    ]
-    return _routed("half_ring", "symmetric", owner, operations, m, journeys, complete=not scores)
+    bare = Schedule("half_ring", "symmetric", owner, m, transposed(done), (), complete=not scores)
+    # A vector that has come for its scores does not wait for the weights: it comes once more.
+    first, second = vector_journeys(bare, end=barrier), vector_journeys(bare, begin=barrier)
+    return with_sends(bare, [*first, *second, *score_journeys(bare)])
 
 
 def half_fused(n: int, m: int) -> Schedule:
@@ -54,6 +50,7 @@ def half_fused(n: int, m: int) -> Schedule:
     that travels, which goes on to its owner and is merged there. Cycles: ceil((n (n + 1) / 2 + n^2)
     / m), b merges and at most 6 more. ScheduleError: m does not divide n.
     """
+    check_sizes(n, m)
     return _fused("half_fused", "symmetric", n, m, _symmetric_meeting)
 
 
@@ -68,8 +65,8 @@ def causal_half(n: int, m: int, *, scores: bool = False) -> Schedule:
     if scores:
         owner = blocks(n, m)
         operations = transposed([_scores(p, n, m, _later_first) for p in range(m)])
-        journeys = list(vector_journeys(operations, owner, m, "causal"))
-        return _routed("causal_half", "causal", owner, operations, m, journeys, complete=False)
+        bare = Schedule("causal_half", "causal", owner, m, operations, (), complete=False)
+        return with_sends(bare, vector_journeys(bare))
     return _fused("causal_half", "causal", n, m, _causal_meeting)
 
 
@@ -127,7 +124,6 @@ def _causal_meeting(homes: list[int], k: int) -> Work:
 def _fused(
     name: str, scheme: Scheme, n: int, m: int, meeting: Callable[[list[int], int], Work]
 ) -> Schedule:
-    check_sizes(n, m)
     b, owner = n // m, blocks(n, m)
     done: list[Work] = []
     for p in range(m):
@@ -140,12 +136,8 @@ def _fused(
             work += meeting(homes, k)
         done.append(work)
     _merge(done, owner, m)
-    operations = transposed(done)
-    journeys = [
-        *vector_journeys(operations, owner, m, scheme),
-        *partial_journeys(operations, owner, m),
-    ]
-    return _routed(name, scheme, owner, operations, m, journeys)
+    bare = Schedule(name, scheme, owner, m, transposed(done), ())
+    return with_sends(bare, [*vector_journeys(bare), *partial_journeys(bare)])
 
 
 def _merge(done: list[Work], owner: tuple[int, ...], m: int) -> None:
@@ -156,32 +148,9 @@ def _merge(done: list[Work], owner: tuple[int, ...], m: int) -> None:
             if operation and operation.kind == "weigh" and owner[operation.i] != p:
                 come = cycle + 1 + (owner[operation.i] - p) % m
                 arrival[operation.i] = max(come, arrival.get(operation.i, 0))
+    # Sums that come while there are products to compute wait until the end, and fill the cycles in
+    # which the last one is under way.
     for i in sorted(arrival):
         work = done[owner[i]]
         work.extend([None] * (arrival[i] - len(work)))
         work.append(Operation("merge", i, i))
-
-
-def _routed(
-    name: str,
-    scheme: Scheme,
-    owner: tuple[int, ...],
-    operations: Rows,
-    m: int,
-    journeys: list[Journey],
-    *,
-    complete: bool = True,
-) -> Schedule:
-    vectors, vector_links = send_with_least(journeys, m, len(operations))
-    scores, score_links = send_with_least(score_journeys(operations, m, scheme), m, len(operations))
-    return Schedule(
-        name=name,
-        scheme=scheme,
-        owner=owner,
-        elements=m,
-        operations=operations,
-        sends=sends_table([*vectors, *scores], len(operations), m),
-        vector_links=vector_links,
-        score_links=score_links if scores else None,
-        complete=complete,
-    )

@@ -7,8 +7,7 @@ In step s element p works on the vectors of element p - s modulo m. Of b = n / m
     striped     causal, p has p, p + m, p + 2 m, ...    n (b + 1) / 2 a phase
     zigzag      causal, p has parts p and 2 m - 1 - p   n (n + 1) / 2 m a phase, utilisation 1
 
-A phase of scores needs b registers, zigzag b + 1; of both phases the values wait through the first
-and take b more.
+The scores need b registers; where values follow they wait through the first phase and take b more.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ from harness.schedule.model import (
     vector,
     zigzags,
 )
-from harness.schedule.route import Rows, Sent, send_with_least, vector_journeys
+from harness.schedule.route import Sent, vector_journeys, with_sends
 from harness.schedule.sizes import check_sizes
-from harness.schedule.table import sends_table, transposed
+from harness.schedule.table import transposed
 
 Work = list[Operation | None]
 _KEYS: tuple[Literal["k", "v"], ...] = ("k", "v")
@@ -72,7 +71,7 @@ def zigzag(n: int, m: int, *, scores: bool = False) -> Schedule:
         for phase, kind in enumerate(_KEYS[:1] if scores else _KEYS)
         for stop in _zigzag_stops(kind, phase * (n * (n + 1) // (2 * m)), n, m)
     ]
-    return _rotated("zigzag", "causal", zigzags(n, m), m, scores=scores, packed=True, stops=stops)
+    return _rotated("zigzag", "causal", zigzags(n, m), m, scores=scores, stops=stops)
 
 
 def rotation(
@@ -138,32 +137,14 @@ def _aligned(groups: list[list[list[Operation]]], *, packed: bool) -> list[Work]
 
 
 def _rotated(
-    name: str,
-    scheme: Scheme,
-    owner: tuple[int, ...],
-    m: int,
-    *,
-    scores: bool,
-    packed: bool = False,
-    stops: Sent = (),
+    name: str, scheme: Scheme, owner: tuple[int, ...], m: int, *, scores: bool, stops: Sent = ()
 ) -> Schedule:
-    causal = scheme == "causal"
-    done = rotation("score", owner, m, causal=causal, packed=packed)
+    # Of zigzag some elements meet early vectors alone, some all, in a step of as many pairs: waiting
+    # for each other at every vector they would take longer.
+    how = {"causal": scheme == "causal", "packed": name == "zigzag"}
+    done = rotation("score", owner, m, **how)
     if not scores:
-        for work, more in zip(
-            done, rotation("weigh", owner, m, causal=causal, packed=packed), strict=True
-        ):
+        for work, more in zip(done, rotation("weigh", owner, m, **how), strict=True):
             work.extend(more)
-    operations: Rows = transposed(done)
-    journeys = vector_journeys(operations, owner, m, scheme, stops=stops)
-    sent, links = send_with_least(journeys, m, len(operations))
-    return Schedule(
-        name=name,
-        scheme=scheme,
-        owner=owner,
-        elements=m,
-        operations=operations,
-        sends=sends_table(sent, len(operations), m),
-        vector_links=links,
-        complete=not scores,
-    )
+    bare = Schedule(name, scheme, owner, m, transposed(done), (), complete=not scores)
+    return with_sends(bare, vector_journeys(bare, stops=stops))

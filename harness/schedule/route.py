@@ -7,15 +7,16 @@ time, so that of one link all are in time if they can be.
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from harness.errors import ScheduleError
-from harness.schedule.model import Item, Operation, Reads, Scheme, score_pair
+from harness.schedule.model import Item, Operation, Reads, Schedule, score_pair, vector
+from harness.schedule.table import sends_table
 
-Rows = tuple[tuple[Operation | None, ...], ...]
 Sent = Sequence[tuple[int, int, Item]]
 """Cycle, element, item: what is sent when and by whom."""
 
@@ -47,22 +48,35 @@ class _Uses:
         self.last[distance] = cycle
 
 
+def with_sends(schedule: Schedule, journeys: Iterable[Journey]) -> Schedule:
+    """The schedule with its items sent, and links as narrow as that allows.
+
+    ScheduleError: the operations leave too little time.
+    """
+    known = list(journeys)
+    scores = [journey for journey in known if journey.item.kind == "score"]
+    vectors = [journey for journey in known if journey.item.kind != "score"]
+    sent, vector_links = send_with_least(vectors, schedule.elements, schedule.cycles)
+    more, score_links = send_with_least(scores, schedule.elements, schedule.cycles)
+    return dataclasses.replace(
+        schedule,
+        sends=sends_table([*sent, *more], schedule.cycles, schedule.elements),
+        vector_links=vector_links,
+        score_links=score_links if scores else None,
+    )
+
+
 def vector_journeys(
-    operations: Rows,
-    owner: tuple[int, ...],
-    elements: int,
-    scheme: Scheme,
-    *,
-    begin: int = 0,
-    stops: Sent = (),
+    schedule: Schedule, *, begin: int = 0, end: int | None = None, stops: Sent = ()
 ) -> Iterator[Journey]:
-    """Journeys of q, k, v, x from their owners, for the operations from cycle `begin` on.
+    """Journeys of q, k, v, x from their owners, for the operations of cycles begin .. end - 1.
 
     stops: cycles by which a vector must have come to an element that only passes it on.
     """
     uses: dict[Item, _Uses] = {}
-    reads = Reads(len(owner), scheme)
-    for cycle, element, operation in _done(operations, begin):
+    owner, elements = schedule.owner, schedule.elements
+    reads = Reads(schedule.vectors, schedule.scheme)
+    for cycle, element, operation in _done(schedule, begin, end):
         for item in reads.of(operation):
             home = owner[item.i]
             if home != element:
@@ -78,31 +92,32 @@ def vector_journeys(
         yield _copied(item, use)
 
 
-def score_journeys(operations: Rows, elements: int, scheme: Scheme) -> Iterator[Journey]:
+def score_journeys(schedule: Schedule) -> Iterator[Journey]:
     """Journeys of scores from where they are computed to where they are used."""
     uses: dict[tuple[int, int], _Uses] = {}
-    for cycle, element, operation in _done(operations):
-        pair = score_pair(operation.i, operation.j, scheme)
+    for cycle, element, operation in _done(schedule):
+        pair = score_pair(operation.i, operation.j, schedule.scheme)
         if operation.kind == "score":
             uses[pair] = _Uses(element, cycle + 1)
         elif operation.kind == "weigh" and element != uses[pair].start:
-            uses[pair].note((element - uses[pair].start) % elements, cycle)
+            uses[pair].note((element - uses[pair].start) % schedule.elements, cycle)
     for (i, j), use in uses.items():
         if use.first:
             yield _copied(Item("score", i, j), use)
 
 
-def partial_journeys(operations: Rows, owner: tuple[int, ...], elements: int) -> Iterator[Journey]:
+def partial_journeys(schedule: Schedule) -> Iterator[Journey]:
     """Journeys of partial sums, from the first element that begins one to the owner's merge."""
     uses: dict[int, _Uses] = {}
-    for cycle, element, operation in _done(operations):
+    owner, elements = schedule.owner, schedule.elements
+    for cycle, element, operation in _done(schedule):
         i = operation.i
         home = owner[i] == element
         if operation.kind == "merge" or (operation.kind == "weigh" and not home):
             use = uses.setdefault(i, _Uses(owner[i]))
             use.note(elements if home else (element - owner[i]) % elements, cycle)
     for i, use in uses.items():
-        yield _moved(Item("partial", i, i), use, elements)
+        yield _moved(vector("partial", i), use, elements)
 
 
 def send(journeys: Iterable[Journey], elements: int, limit: int) -> Sent | None:
@@ -156,11 +171,13 @@ def send_with_least(
     )
 
 
-def _done(operations: Rows, begin: int = 0) -> Iterator[tuple[int, int, Operation]]:
-    if len(operations[0]) == 1:
+def _done(
+    schedule: Schedule, begin: int = 0, end: int | None = None
+) -> Iterator[tuple[int, int, Operation]]:
+    if schedule.elements == 1:
         return  # one element alone sends nothing
-    for cycle in range(begin, len(operations)):
-        for element, operation in enumerate(operations[cycle]):
+    for cycle in range(begin, schedule.cycles if end is None else end):
+        for element, operation in enumerate(schedule.operations[cycle]):
             if operation is not None:
                 yield cycle, element, operation
 
