@@ -1,6 +1,6 @@
 """Clauses that rule out no schedule that matters, and with which a solver is done sooner.
 
-Without the first of them the hardest of the cells solved here (8 vectors on 4 elements, scores and
+Without the first of them the hardest problem of the tests (8 vectors on 4 elements, scores and
 sums) takes minutes, with it seconds.
 """
 
