@@ -139,8 +139,8 @@ def _aligned(groups: list[list[list[Operation]]], *, packed: bool) -> list[Work]
 def _rotated(
     name: str, scheme: Scheme, owner: tuple[int, ...], m: int, *, scores: bool, stops: Sent = ()
 ) -> Schedule:
-    # Of zigzag some elements meet early vectors alone, some all, in a step of as many pairs: waiting
-    # for each other at every vector they would take longer.
+    # In a step of zigzag some elements use the early vectors alone and others all, with as many
+    # pairs: a wait for each other at every vector would make the step longer.
     how = {"causal": scheme == "causal", "packed": name == "zigzag"}
     done = rotation("score", owner, m, **how)
     if not scores:

@@ -153,8 +153,16 @@ def test_scores_travel_to_the_owner_that_has_not_computed_them(n: int, m: int) -
     assert simulate(GENERATORS["half_fused"](n, m)).score_words == 0
 
 
+@pytest.mark.parametrize(("n", "m"), [(4, 2), (6, 3), (10, 5), (16, 4), (21, 7), (16, 8)])
+def test_the_fused_form_sends_as_many_vectors_and_no_scores(n: int, m: int) -> None:
+    split, fused = (simulate(GENERATORS[name](n, m)) for name in ("half_ring", "half_fused"))
+    # Half a ring of x, and a whole one of x again or of its sum, begun one hop on.
+    assert split.vector_words == fused.vector_words == n * (m // 2 + m - 1)
+    assert split.score_words > fused.score_words == 0
+
+
 def test_a_link_need_not_carry_more_scores_than_the_schedule_says() -> None:
-    for n, m in _pairs("half_ring", 24):
+    for n, m in _pairs("half_ring", 16):
         schedule = GENERATORS["half_ring"](n, m)
         found = simulate(schedule)
         assert found.score_links == (schedule.score_links or 0)

@@ -153,6 +153,17 @@ def test_a_vector_that_comes_again_is_not_held_between() -> None:
     assert list(held.counts()) == [(0, 1), (2, 0), (5, 1), (7, 0)]
 
 
+def test_a_partial_sum_is_held_from_its_first_addition_until_it_leaves() -> None:
+    held = Held(q_counts=False)
+    partial = vector("partial", 0)
+    held.begin(partial, 2)
+    held.begin(partial, 4)
+    assert held.partials() == [partial]
+    assert held.leave(partial, 5)
+    assert not held.leave(partial, 6)
+    assert list(held.counts()) == [(2, 1), (6, 0)]
+
+
 def test_what_arrives_and_is_not_used_takes_no_register() -> None:
     held = Held(q_counts=False)
     held.arrive(vector("x", 0), 3)
