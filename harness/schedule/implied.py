@@ -1,7 +1,7 @@
 """Clauses that rule out no schedule that matters, and with which a solver is done sooner.
 
 Without the first of them the hardest problem of the tests (8 vectors on 4 elements, scores and
-sums) takes minutes, with it seconds.
+sums) is not solved in 40 s, with it in 2.
 """
 
 from __future__ import annotations
