@@ -17,7 +17,7 @@ from harness.schedule.storing import from_json, to_json
 from tests.schedule.cells import CELLS, OPTIMA, Cell
 
 MODE = os.environ.get("ATTNBENCH_SOLVE", "")
-SLOW_S = 180.0
+SLOW_S = 300.0
 cells = pytest.mark.parametrize("cell", CELLS, ids=str)
 
 
