@@ -19,6 +19,10 @@ COMMANDS = {
     "report": ("harness.cli.output", "Turn runs into a page, figures and tables."),
     "export": ("harness.cli.output", "Write the records of runs in another format."),
     "compare": ("harness.cli.compare", "Compare the same cases of two runs."),
+    "schedule": (
+        "harness.cli.schedule",
+        "Schedule attention on a ring of elements, cycle by cycle.",
+    ),
     "machine": ("harness.cli.machine", "Say what this machine is, and what hurts measurements."),
     "schema": ("harness.cli.output", "Print the JSON Schema of suite files."),
     "completion": ("harness.cli.output", "Print the shell code that completes attnbench."),

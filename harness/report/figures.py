@@ -41,7 +41,7 @@ _NO_METADATA: Mapping[str, dict[str, None]] = {
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
 # A variant's name is text, never TeX; the salt makes the ids of an SVG repeatable.
-_SETTINGS: dict[Any, Any] = {
+SETTINGS: dict[Any, Any] = {
     "text.parse_math": False,
     "svg.hashsalt": "attnbench",
     "svg.fonttype": "path",
@@ -99,7 +99,7 @@ def figures(frame: pd.DataFrame) -> tuple[list[Plot], list[Missing]]:
 def render(figure: Figure, kind: str) -> bytes:
     """The bytes of a figure as `png`, `svg` or `pdf`; the same figure gives the same bytes."""
     buffer = io.BytesIO()
-    with mpl.rc_context(_SETTINGS):
+    with mpl.rc_context(SETTINGS):
         figure.savefig(buffer, format=kind, dpi=160, metadata=_NO_METADATA[kind])
     return buffer.getvalue()
 
@@ -136,7 +136,7 @@ def _figure(chart: Chart, title: str, groups: Sequence[Group], styles: Looks) ->
     width = (6.8, 9.6, 12.4)[columns - 1]
     legend_columns = _legend_columns(names, width)
     height = 0.6 + 3.4 * lines + 0.24 * (len(names) // legend_columns + 1)
-    with mpl.rc_context(_SETTINGS):
+    with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
         FigureCanvasAgg(figure)
         figure.suptitle(title, color=INK, fontsize=12, x=0.01, ha="left")
