@@ -19,8 +19,8 @@ Row = dict[str, Any]
 
 COLUMNS = """
     run machine suite case_id block_id variant variant_name family approximates level pass batch
-    heads kv_heads q_len kv_len head_dim v_head_dim height width channels footprint mask bias dtype
-    device threads compile inputs seed scale status reason latency_s latency_low_s latency_high_s
+    heads kv_heads q_len kv_len head_dim v_head_dim height width channels footprint mask bias shared
+    dtype device threads compile inputs seed scale status reason latency_s latency_low_s latency_high_s
     ratio ratio_low ratio_high verdict rounds_needed is_baseline rounds launches peak_bytes
     output_bytes rss_peak_bytes memory_ratio memory_verdict error error_bound gradient_error
     gradient_error_bound checked_against deviation output_rms first_call_s prepare_s flops
@@ -143,6 +143,7 @@ def _row(record: CaseRecord, baseline: CaseRecord | None, rules: Row) -> Row:
         "variant_name": record.variant.name,
         "family": record.variant.family,
         "approximates": record.variant.approximates or None,
+        "shared": "none",  # which records leave out
         **record.workload,
         "status": record.status,
         "reason": record.reason,
