@@ -40,9 +40,9 @@ def make_inputs(workload: Workload, draw: int = 0) -> tuple[Tensor, Tensor, Tens
 def square_length(workload: Workload) -> float:
     """Expected |q|^2: times the scale, the score of a token with itself where q = k."""
     deviations = _deviations(workload)
-    if isinstance(deviations, float):
-        return workload.logit_rank**0.5 * workload.logit_std / workload.scale
-    return float(deviations.square().sum())
+    if isinstance(deviations, Tensor):
+        return float(deviations.square().sum())
+    return float(workload.logit_rank**0.5 * workload.logit_std / workload.scale)
 
 
 def _deviations(workload: Workload) -> float | Tensor:
@@ -57,7 +57,7 @@ def _deviations(workload: Workload) -> float | Tensor:
     if workload.shared == "none":
         return float((size / rank**0.5) ** 0.5)
     falling = 1 / torch.arange(1, rank + 1, dtype=torch.float64)
-    variances = falling * (size / torch.linalg.vector_norm(falling))
+    variances: Tensor = falling * (size / torch.linalg.vector_norm(falling))
     return variances.sqrt().float()
 
 
