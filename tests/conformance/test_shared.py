@@ -55,7 +55,9 @@ def test_dtypes(op: AttentionOp, dtype: str, pass_: str) -> None:
 
 @pytest.mark.parametrize(("head_dim", "v_head_dim"), [(8, 12), (12, 5), (1, 1), (17, 17)])
 def test_head_dims(op: AttentionOp, head_dim: int, v_head_dim: int) -> None:
-    assert_matches(op, _case(op, **BOTH, head_dim=head_dim, v_head_dim=v_head_dim))
+    # Small scores: a token's with itself grows with the width, and is rounded by so many eps.
+    widths = {"head_dim": head_dim, "v_head_dim": v_head_dim}
+    assert_matches(op, _case(op, **BOTH, **widths, inputs="normal(1)"))
 
 
 def test_scale_is_the_workloads(op: AttentionOp) -> None:
