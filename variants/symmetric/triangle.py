@@ -38,10 +38,14 @@ def unsupported(workload: Workload) -> str | None:
 
 def bound(workload: Workload, degree: int | None, block: int) -> Attention:
     """A callable of q, k, v that reads q and v: k has the values of q. degree: None for softmax."""
-    plan = _triangle(workload, block)
+    return bound_to(_triangle(workload, block), workload.scale, degree)
+
+
+def bound_to(plan: Triangle, scale: float, degree: int | None) -> Attention:
+    """The same for blocks that were planned."""
 
     def call(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        out: Tensor = _Attend.apply(q, k, v, plan, workload.scale, degree)  # type: ignore[no-untyped-call]
+        out: Tensor = _Attend.apply(q, k, v, plan, scale, degree)  # type: ignore[no-untyped-call]
         return out
 
     return call
