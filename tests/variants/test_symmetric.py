@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -26,6 +27,15 @@ from variants.symmetric.weights import SPREAD, Range
 TRIANGLE = Symmetric(kernel="triangle", block=16)
 CUBIC = Symmetric("polynomial", kernel="triangle", block=16)
 GRADIENTS: dict[str, Any] = {"pass": "forward+backward"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Shapes are tiny here: waking a second thread costs more than the work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def _asked(**fields: Any) -> Workload:
