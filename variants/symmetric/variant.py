@@ -32,7 +32,7 @@ class Symmetric(AttentionOp):
     mechanism: Literal["softmax", "polynomial"] = "softmax"
     degree: int = 3
     kernel: Literal["naive", "triangle"] = "naive"
-    block: int = 512
+    block: int = 320
 
     family: ClassVar[str] = "softmax"
 
