@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,8 @@ from torch import Tensor
 
 from harness import Attention, AttentionOp, Mask, Workload, register, softmax_attention
 from variants.chunked import Chunked
+from variants.symmetric import Symmetric, triangle
+from variants.symmetric.pairs import Triangle
 
 
 @register("products")
@@ -101,3 +105,36 @@ class Unmasked(AttentionOp):
         """The kernel, told that nothing is masked."""
         whole = workload.model_copy(update={"mask": "none"})
         return Chunked(kernel="blocked").prepare(whole, whole.build_mask())
+
+
+@register("every_block")
+@dataclass(frozen=True)
+class EveryBlock(Symmetric):
+    """The triangle's kernel and blocking, forward, where each block of scores serves its rows."""
+
+    def prepare(self, workload: Workload, mask: Mask) -> Attention:
+        """Bind the triangle's own loop to a plan of all pairs."""
+        degree = None if self.mechanism == "softmax" else self.degree
+        return triangle.bound_to(
+            Square(workload.q_len, min(self.block, workload.q_len), True), workload.scale, degree
+        )
+
+    def expected_kernels(self, workload: Workload) -> tuple[str, ...]:
+        """The triangle's mark, which its range decides alike."""
+        return (triangle.MARK,)
+
+    def unsupported(self, workload: Workload) -> str | None:
+        """All but a full mask."""
+        return super().unsupported(workload) if workload.mask == "none" else "takes no mask"
+
+
+@dataclass(frozen=True)
+class Square(Triangle):
+    """Every pair of blocks, none of them used for the other side."""
+
+    def pairs(self) -> Iterator[tuple[int, int]]:
+        """(I, J), row by row."""
+        return itertools.product(range(len(self.sizes)), repeat=2)
+
+    def hide(self, scores: Tensor, i: int, j: int, value: float) -> None:
+        """Nothing: that rows see no later keys is said so that blocks serve one side."""

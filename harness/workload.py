@@ -21,6 +21,8 @@ Size = StrictInt
 _USUAL_INPUTS = "normal(2)"
 OF_IMAGES = ("height", "width", "channels", "footprint")
 """Fields that only layers of images have."""
+_LATER = {"shared": "none"}
+"""Fields that came later, by their default: left out at it, a case keeps its id."""
 
 
 def usable_cpus() -> int:
@@ -36,6 +38,8 @@ class Workload(BaseModel):
     Left out, kv_heads = heads, kv_len = q_len, v_head_dim = head_dim, scale = head_dim**-0.5,
     threads = all usable CPUs; under decode q_len = 1. `inputs: normal(s)` draws q and k so that
     the scores have standard deviation s, `low_rank(r, s)` draws them in r dimensions of head_dim.
+    `shared: qk` gives q and k the same values, `qkv` v as well; they stay tensors of their own,
+    each with a gradient of its own.
     Raises pydantic.ValidationError with one line a field.
     """
 
@@ -56,6 +60,7 @@ class Workload(BaseModel):
     footprint: Size | None = Field(None, ge=1)
     mask: str = "none"
     bias: Literal["none", "alibi", "random"] = "none"
+    shared: Literal["none", "qk", "qkv"] = "none"
     dtype: Dtype = "float32"
     device: Literal["cpu", "cuda"] = "cpu"
     threads: Size = Field(ge=1)
@@ -121,6 +126,33 @@ class Workload(BaseModel):
             raise WorkloadError(
                 f"a footprint has a middle: footprint={self.footprint}; write an odd number"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _can_share(self) -> Workload:
+        if self.shared == "none":
+            return self
+        queries = f"heads={self.heads}, kv_heads={self.kv_heads}"
+        faults = (
+            (self.level != "op", "level=layer, whose x stands for all of them; write level: op"),
+            (self.pass_ == "decode", "pass=decode has one query; write another pass"),
+            (self.heads != self.kv_heads, f"{queries}; leave kv_heads out"),
+            (
+                self.q_len != self.kv_len,
+                f"q_len={self.q_len}, kv_len={self.kv_len}; leave kv_len out",
+            ),
+            (
+                self.shared == "qkv" and self.head_dim != self.v_head_dim,
+                f"head_dim={self.head_dim}, v_head_dim={self.v_head_dim}; leave v_head_dim out or "
+                "write shared: qk",
+            ),
+        )
+        for broken, text in faults:
+            if broken:
+                names = ", ".join(self.shared[:-1]) + f" and {self.shared[-1]}"
+                raise WorkloadError(
+                    f"shared: {self.shared} gives {names} the same values, and so one shape: {text}"
+                )
         return self
 
     @model_validator(mode="after")
@@ -284,8 +316,9 @@ class Workload(BaseModel):
         """Every field by the name it has in YAML and in records."""
         named = self.model_dump(by_alias=True)
         # Of what is no image, these say nothing; left out, a case keeps its id.
+        usual = dict.fromkeys(OF_IMAGES) | _LATER
         return {
-            key: value for key, value in named.items() if value is not None or key not in OF_IMAGES
+            key: value for key, value in named.items() if key not in usual or value != usual[key]
         }
 
     def __str__(self) -> str:
@@ -302,6 +335,7 @@ class Workload(BaseModel):
         text += f" footprint {self.footprint}" if self.footprint is not None else ""
         text += f" {self.mask} {self.dtype} {self.device}"
         text += f" bias={self.bias}" if self.bias != "none" else ""
+        text += f" shared={self.shared}" if self.shared != "none" else ""
         text += f" scale={self.scale:g}" if self.scale != self.head_dim**-0.5 else ""
         text += f" {self.inputs}" if self.inputs != _USUAL_INPUTS else ""
         text += f" seed={self.seed}" if self.seed else ""

@@ -12,9 +12,9 @@ Row = dict[str, Any]
 PASSES = ("forward", "backward", "forward+backward", "decode")
 # What tells workloads apart, in the order in which a title names it.
 WORKLOAD = (
-    "pass", "mask", "dtype", "bias", "batch", "heads", "kv_heads", "head_dim", "v_head_dim",
-    "footprint", "q_len", "kv_len", "scale", "level", "device", "threads", "compile", "inputs",
-    "seed", "suite", "machine", "run",
+    "pass", "mask", "shared", "dtype", "bias", "batch", "heads", "kv_heads", "head_dim",
+    "v_head_dim", "footprint", "q_len", "kv_len", "scale", "level", "device", "threads", "compile",
+    "inputs", "seed", "suite", "machine", "run",
 )  # fmt: skip
 # Left out of titles where they follow from the column named.
 _FOLLOWS = {"kv_heads": "heads", "v_head_dim": "head_dim"}

@@ -24,6 +24,7 @@ ASKED: tuple[tuple[str, dict[str, Any]], ...] = (
     *((f"bias {name}", {"bias": name}) for name in ("alibi", "random")),
     *((f"dtype {name}", {"dtype": name}) for name in ("float32", "bfloat16", "float16", "float64")),
     ("kv_heads < heads", {"kv_heads": 2}),
+    ("shared qk", {"shared": "qk"}),
     ("v_head_dim != head_dim", {"v_head_dim": 32}),
 )
 

@@ -27,6 +27,9 @@ NO_WORK = frozenset(
     """.split()
 )
 
+KERNELS = ("aten::", "cpp_fused", "attnbench::")
+"""How names of what runs begin: torch's operators, what it compiled, paths that variants mark."""
+
 
 class CpuDevice:
     """Times by `time.perf_counter`; peak memory is replayed from the profiler's memory events."""
@@ -89,7 +92,7 @@ class CpuDevice:
                 peak = max(peak, held)
         spent: dict[str, int] = {}
         for event in events:
-            if event.name().startswith(("aten::", "cpp_fused")) and event.name() not in NO_WORK:
+            if event.name().startswith(KERNELS) and event.name() not in NO_WORK:
                 spent[event.name()] = spent.get(event.name(), 0) + event.duration_ns()
         return Profile(result, peak, tuple(sorted(spent, key=lambda name: -spent[name])[:8]))
 

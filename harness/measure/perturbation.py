@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from harness.inputs import make_inputs
+from harness.inputs import make_inputs, square_length
 from harness.mask import Mask, MaskSpec
 from harness.measure.calls import Buffers
 from harness.measure.repetition import LOUDER
@@ -25,6 +25,8 @@ DRAW = 1009
 @dataclass(frozen=True)
 class Change:
     """What is changed, in the shapes of the inputs, and which rows of the output may follow.
+
+    Where q and k share their values, so do their changes: every new key is a new query.
 
     keys (B, Hkv, Lkv) and queries (B, H, Lq): True where new values stand. aim (B, Hkv, D) is
     added to the new keys of tested slices, so that a query which sees them attends to them.
@@ -48,9 +50,13 @@ class Change:
         device = q.device
         keys, queries = self.keys.to(device)[..., None], self.queries.to(device)[..., None]
         new_q, new_k, new_v = make_inputs(workload, DRAW)
-        q = torch.where(queries, new_q, q) * (0.5 if self.halved else 1.0)
-        k = torch.where(keys, new_k + self.aim.to(k)[:, :, None], k)
-        v = torch.where(keys, LOUDER * new_v, v)
+        aim, factor = self.aim.to(k)[:, :, None], 0.5 if self.halved else 1.0
+        if workload.shared == "none":
+            q = torch.where(queries, new_q, q) * factor
+            k = torch.where(keys, new_k + aim, k)
+        else:
+            q = k = torch.where(queries, new_k + aim, k) * factor
+        v = k if workload.shared == "qkv" else torch.where(keys, LOUDER * new_v, v)
         if self.by_key is not None:
             k, v = (tensor[:, :, self.by_key.to(device)] for tensor in (k, v))
         if self.by_query is not None:
@@ -139,8 +145,8 @@ class Perturbations:
 
     @property
     def _tied(self) -> bool:
-        """True where one input stands for queries and keys: a key that is new is a query too."""
-        return self._op.sources == 1
+        """True where queries are the keys as well: one that is new is both."""
+        return self._op.sources == 1 or self._workload.shared != "none"
 
     def change(self, plan: Plan, properties: Sequence[str]) -> Change:
         """Some of the properties of a plan in one change.
@@ -238,8 +244,7 @@ class Perturbations:
         heads = torch.arange(w.kv_heads) * each + plan.turn % each
         at = (torch.arange(w.batch)[:, None], heads[None], self._rows[plan.anchors])
         q = self._q[tuple(index.to(self._q.device) for index in at)].float().cpu()
-        usual = w.logit_rank**0.5 * w.logit_std / w.scale
-        length = q.square().sum(-1, keepdim=True).clamp(min=usual)
+        length = q.square().sum(-1, keepdim=True).clamp(min=square_length(w))
         return q * (4 * w.logit_std / w.scale / length)
 
     def _queries(self, plan: Plan, properties: Sequence[str], keys: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def hindrance(call: Call, planner: Perturbations, name: str) -> str | None:
     claim = CLAIMS.get(name)
     if claim is not None and not getattr(call.op, claim):
         return f"the variant says {claim} = False"
-    if name == "row_independence" and call.op.sources == 1:
+    if name == "row_independence" and (call.op.sources == 1 or call.workload.shared != "none"):
         return "its queries are its keys as well"
     if name in LEAKS:
         return _not_hidden(call.workload, planner, name)
@@ -53,9 +53,20 @@ def compiled_graphs() -> int:
     return int(counters["stats"].get("unique_graphs", 0))
 
 
-def doubled(workload: Workload) -> Workload:
-    """The same workload at twice the scale."""
-    return workload.model_copy(update={"scale": 2 * workload.scale})
+def said(name: str, workload: Workload) -> str:
+    """What is done to the values for a property, in words."""
+    if name == "scale" and workload.shared != "none":
+        return "the scale is four times as large and q, which is k, is halved"
+    return CHANGES[name]
+
+
+def rescaled(workload: Workload) -> Workload:
+    """The same workload at the scale at which a halved q changes nothing: twice its own.
+
+    Where q is k as well, four times.
+    """
+    factor = 2 if workload.shared == "none" else 4
+    return workload.model_copy(update={"scale": factor * workload.scale})
 
 
 def _not_hidden(workload: Workload, planner: Perturbations, name: str) -> str | None:
@@ -67,7 +78,9 @@ def _not_hidden(workload: Workload, planner: Perturbations, name: str) -> str | 
 def _no_other_scale(call: Call) -> str | None:
     if call.workload.compile or compiled_graphs():
         return "it is compiled, and another scale would be compiled anew"
-    return call.op.unsupported(doubled(call.workload))
+    if call.workload.shared == "qkv":
+        return "q cannot be halved without v, which it is as well"
+    return call.op.unsupported(rescaled(call.workload))
 
 
 def _too_little(workload: Workload, name: str) -> str | None:

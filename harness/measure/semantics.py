@@ -16,7 +16,7 @@ from harness.mask import Mask
 from harness.measure.calls import Call, Produced, prepare
 from harness.measure.faults import reason_of
 from harness.measure.perturbation import HEADS, LEAKS, Change, Perturbations, Plan
-from harness.measure.properties import CHANGES, CLAIMS, doubled, hindrance
+from harness.measure.properties import CHANGES, CLAIMS, hindrance, rescaled, said
 from harness.measure.repetition import FirstOutput, Moved, RandomStates, own_memory
 from harness.measure.truth import Truth
 
@@ -158,9 +158,9 @@ class _Perturbed:
         }
         for name, fault in alone.items():
             if fault is not None:
-                self.found.found(name, f"{fault} when {CHANGES[name]}")
+                self.found.found(name, f"{fault} when {said(name, w)}")
         if not any(alone.values()):
-            every = " and ".join(CHANGES[name] for name in names)
+            every = " and ".join(said(name, w) for name in names)
             self.found.found(names[0], f"{moved} only when {every}")
         return True
 
@@ -171,14 +171,14 @@ class _Perturbed:
         change = self.planner.change(plan, names)
         change.write(call.workload, probed.inputs, call.buffers)
         if change.halved:
-            call = self.scaled = self.scaled or self._at_doubled_scale()
+            call = self.scaled = self.scaled or self._at_other_scale()
         return change, _output(call)
 
-    def _at_doubled_scale(self) -> Call:
+    def _at_other_scale(self) -> Call:
         call = self.probed.call
         # What is drawn in `prepare`, as random features are, must be drawn alike.
         self.probed.states[0].restore()
-        return prepare(call.op, doubled(call.workload), self.probed.mask, call.buffers)
+        return prepare(call.op, rescaled(call.workload), self.probed.mask, call.buffers)
 
     def _moved(self, change: Change, output: Tensor) -> Moved | None:
         first = self.probed.first

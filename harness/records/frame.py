@@ -19,13 +19,13 @@ Row = dict[str, Any]
 
 COLUMNS = """
     run machine suite case_id block_id variant variant_name family approximates level pass batch
-    heads kv_heads q_len kv_len head_dim v_head_dim height width channels footprint mask bias dtype
-    device threads compile inputs seed scale status reason latency_s latency_low_s latency_high_s
-    ratio ratio_low ratio_high verdict rounds_needed is_baseline rounds launches peak_bytes
-    output_bytes rss_peak_bytes memory_ratio memory_verdict error error_bound gradient_error
-    gradient_error_bound checked_against deviation output_rms first_call_s prepare_s flops
-    flops_per_s kernels executed_flops projection_flops parameters compulsory_bytes bytes_per_s
-    bound_by attainable_s attainable_fraction claimed_time_growth claimed_memory_growth
+    heads kv_heads q_len kv_len head_dim v_head_dim height width channels footprint mask bias shared
+    dtype device threads compile inputs seed scale status reason latency_s latency_low_s
+    latency_high_s ratio ratio_low ratio_high verdict rounds_needed is_baseline rounds launches
+    peak_bytes output_bytes rss_peak_bytes memory_ratio memory_verdict error error_bound
+    gradient_error gradient_error_bound checked_against deviation output_rms first_call_s prepare_s
+    flops flops_per_s kernels executed_flops projection_flops parameters compulsory_bytes
+    bytes_per_s bound_by attainable_s attainable_fraction claimed_time_growth claimed_memory_growth
     mutants_killed mutants_survived vacuous semantics_held semantics_not_probed throttled_rounds
     energy_joules energy_resolution_joules sent_bytes cycles
 """.split()
@@ -143,6 +143,7 @@ def _row(record: CaseRecord, baseline: CaseRecord | None, rules: Row) -> Row:
         "variant_name": record.variant.name,
         "family": record.variant.family,
         "approximates": record.variant.approximates or None,
+        "shared": "none",  # which records leave out
         **record.workload,
         "status": record.status,
         "reason": record.reason,

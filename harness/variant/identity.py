@@ -21,8 +21,8 @@ def definition_key(variant: Variant) -> tuple[str, bool]:
     """What two variants share when they share a definition, and whether it is their own forward.
 
     The key names the class that writes the definition and the values of that class's fields:
-    a definition may read no others. A forward may read whatever its variant has, so that one
-    inherited by two variants is not the same truth.
+    a definition may read no others. `defined_as` names another variant in its place. A forward may
+    read whatever its variant has, so that one inherited by two variants is not the same truth.
     """
     if isinstance(variant, Carrier):
         key, own = definition_key(variant.layer)
@@ -30,6 +30,8 @@ def definition_key(variant: Variant) -> tuple[str, bool]:
     if isinstance(variant, Lifted):
         key, own = definition_key(variant.op)
         return f"lifted {key}", own
+    if isinstance(variant, AttentionOp) and variant.defined_as() is not variant:
+        return definition_key(variant.defined_as())
     own = not any("definition" in vars(base) for base in _bases(variant))
     owner = next((base for base in _bases(variant) if "definition" in vars(base)), type(variant))
     fields = dataclasses.fields(owner) if dataclasses.is_dataclass(owner) else ()

@@ -84,7 +84,9 @@ class Variant:
     def expected_kernels(self, workload: Workload) -> tuple[str, ...]:
         """Parts of kernel names of which one must run; () when any will do.
 
-        When none of them ran, the case is `fallback`: what ran is not what was asked.
+        When none of them ran, the case is `fallback`: what ran is not what was asked. On the CPU,
+        where kernels are torch's operators, a variant tells its own paths apart by
+        `torch.profiler.record_function` under names that begin with `attnbench::`.
         """
         return ()
 
@@ -125,6 +127,10 @@ class AttentionOp(Variant):
         `forward` itself is run in float64, and the record says that the check was against it.
         """
         return self.forward(q, k, v, mask=mask, scale=scale)
+
+    def defined_as(self) -> AttentionOp:
+        """The variant whose definition this one has, where a parameter chooses; else itself."""
+        return self
 
     def prepare(self, workload: Workload, mask: Mask) -> Attention:
         """Do what does not depend on values (block masks, compiling); its time is its own."""

@@ -38,6 +38,12 @@ EXTRA: dict[str, list[dict[str, Any]]] = {
         {"degree": 1, "norm": "row", "kernel": "linear"},
         {"degree": 2, "kernel": "linear"},
     ],
+    "symmetric": [
+        {"kernel": "triangle", "block": 15},
+        {"mechanism": "polynomial", "kernel": "triangle"},
+        {"mechanism": "polynomial", "degree": 2, "kernel": "triangle", "block": 16},
+        {"mechanism": "polynomial", "degree": 1, "kernel": "triangle", "block": 15},
+    ],
     "chunked": [
         {"q_chunk": 20, "kv_chunk": 16},
         {"q_chunk": 15, "kv_chunk": 16, "kernel": "blocked"},
@@ -200,6 +206,14 @@ def assert_matches(op: AttentionOp, workload: Workload, inputs: Tensors | None =
         error, bound = _judge(workload, (got, expected, plain), values[2])
         assert error <= bound, f"{op.spec} on {workload}: {name} is off by {error}, allowed {bound}"
     assert len(found) == len(truth)
+
+
+def assert_close(found: Tensors, expected: Tensors) -> None:
+    """Equal but for rounding."""
+    for got, wanted in zip(found, expected, strict=True):
+        tolerance = 64 * torch.finfo(got.dtype).eps
+        scale = float(wanted.abs().max())
+        torch.testing.assert_close(got, wanted, rtol=0, atol=tolerance * max(scale, 1.0))
 
 
 def _own(op: AttentionOp, workload: Workload, truth: Tensors, inputs: Tensors | None) -> Tensors:

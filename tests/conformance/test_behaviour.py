@@ -9,7 +9,7 @@ from harness.variant import AttentionOp
 from harness.workload import Workload
 from tests.build import workload
 from tests.conformance.contract import (
-    Tensors,
+    assert_close,
     assert_matches,
     exact,
     inputs_of,
@@ -25,13 +25,6 @@ def _gradient_case(op: AttentionOp, mask: str, **fields: int) -> Workload:
     return exact(op, case)
 
 
-def _assert_close(found: Tensors, expected: Tensors) -> None:
-    for got, wanted in zip(found, expected, strict=True):
-        tolerance = 64 * torch.finfo(got.dtype).eps
-        scale = float(wanted.abs().max())
-        torch.testing.assert_close(got, wanted, rtol=0, atol=tolerance * max(scale, 1.0))
-
-
 @pytest.mark.parametrize("mask", ["none", "causal", "window(5)", "causal+padding(0.6)"])
 def test_grouped_heads_equal_repeated_heads(op: AttentionOp, mask: str) -> None:
     grouped = _gradient_case(op, mask, kv_heads=2)
@@ -40,7 +33,7 @@ def test_grouped_heads_equal_repeated_heads(op: AttentionOp, mask: str) -> None:
     wide = (q, k.repeat_interleave(2, 1), v.repeat_interleave(2, 1))
     out, dq, dk, dv = run(op, repeated, wide)
     narrow = [t.reshape(3, 2, 2, 33, 8).sum(2) for t in (dk, dv)]
-    _assert_close(run(op, grouped), (out, dq, *narrow))
+    assert_close(run(op, grouped), (out, dq, *narrow))
 
 
 @pytest.mark.parametrize("mask", ["none", "causal", "window(5)"])
@@ -50,7 +43,7 @@ def test_sequences_of_a_batch_do_not_mix(op: AttentionOp, mask: str) -> None:
     q, k, v = inputs_of(case)
     (out,) = run(op, case)
     (permuted,) = run(op, case, (q[order], k[order], v[order]))
-    _assert_close((permuted,), (out[order],))
+    assert_close((permuted,), (out[order],))
 
 
 def test_heads_do_not_mix(op: AttentionOp) -> None:
@@ -62,7 +55,7 @@ def test_heads_do_not_mix(op: AttentionOp) -> None:
         own = torch.arange(case.heads)[:, None, None] == head
         mixed = tuple(torch.where(own, *pair) for pair in zip(inputs, other, strict=True))
         (changed,) = run(op, case, mixed)
-        _assert_close((changed[:, head],), (out[:, head],))
+        assert_close((changed[:, head],), (out[:, head],))
         assert not torch.equal(changed, out)
 
 
@@ -103,7 +96,7 @@ def test_a_prepared_call_keeps_no_values(op: AttentionOp) -> None:
     first, second = inputs_of(case), inputs_of(case, draw=1)
     outputs = [attend(*inputs) for inputs in (first, second, first)]
     assert torch.equal(outputs[0], outputs[2])
-    _assert_close((outputs[1],), run(op, case, second))
+    assert_close((outputs[1],), run(op, case, second))
     assert not torch.equal(outputs[0], outputs[1])
 
 
@@ -120,5 +113,5 @@ def test_the_future_does_not_matter(op: AttentionOp, mask: str, q_len: int, kv_l
     seen = torch.arange(q_len) + kv_len - q_len < now
     assert seen.any()
     (out,), (changed,) = run(op, case), run(op, case, (q, later_k, later_v))
-    _assert_close((changed[:, :, seen],), (out[:, :, seen],))
+    assert_close((changed[:, :, seen],), (out[:, :, seen],))
     assert not torch.equal(changed, out), "the present did not matter either"

@@ -138,6 +138,7 @@ def test_decode(op: AttentionOp, mask: str) -> None:
 
 
 def test_definition_reads_only_the_fields_of_its_class(op: AttentionOp) -> None:
+    op = op.defined_as()
     owner = next(base for base in type(op).__mro__ if "definition" in vars(base))
     own = definition_key(op)[1]
     fields = dataclasses.fields(owner) if dataclasses.is_dataclass(owner) and not own else ()

@@ -158,3 +158,17 @@ def test_probing_claims_changes_nothing_else_that_a_probe_tells(
     used, _ = measure(CpuDevice(), lambda: _profiled(call))
     assert found["probe"]["peak_bytes"] == used.peak_bytes
     assert found["probe"]["output_bytes"] == used.output_bytes
+
+
+def test_a_triangle_whose_scores_are_spread_too_far_is_a_fallback(workers: Workers) -> None:
+    triangle = described("symmetric", kernel="triangle")
+    asked = {"heads": 2, "q_len": 64, "shared": "qk"}
+    (usual,) = probed(workers, triangle, **asked)
+    assert usual["fallback"] is None
+    assert "attnbench::triangle" in usual["probe"]["kernels"]
+    (wide,) = probed(workers, triangle, **asked, inputs="normal(200)")
+    assert wide["numerics"]["wrong"] is None
+    assert wide["semantics"]["broken"] == {}
+    assert wide["fallback"].startswith(
+        "asked for attnbench::triangle, but the kernels that ran are attnbench::two_sided"
+    )

@@ -135,6 +135,17 @@ def test_no_eager_variant_is_called_wrong(seed: int) -> None:
     assert called_wrong(asked) == {}, asked
 
 
+@pytest.mark.parametrize("seed", range(max(5, EXAMPLES // 5)))
+def test_no_variant_is_called_wrong_where_values_are_shared(seed: int) -> None:
+    plain = drawn(seed, PASSES[:3])
+    shared = random.Random(seed).choice(["qk", "qkv"])
+    mask = random.Random(seed).choice(["none", "causal", plain.mask])
+    same = {"kv_heads": plain.heads, "kv_len": plain.q_len, "mask": mask, "shared": shared}
+    same |= {"v_head_dim": plain.head_dim} if shared == "qkv" else {}
+    asked = Workload.model_validate({**plain.as_dict(), **same})
+    assert called_wrong(asked) == {}, asked
+
+
 def called_wrong(asked: Workload) -> dict[str, str]:
     """Variants that the gate calls wrong, of all that run the workload, and what it says."""
     truths = Truths(asked)

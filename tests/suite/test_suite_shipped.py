@@ -159,8 +159,8 @@ def test_the_schema_has_every_field_and_is_json() -> None:
     found = schema()
     assert json.loads(json.dumps(found)) == found
     entry = found["properties"]["workloads"]["items"]["properties"]
-    image = {"height", "width", "channels", "footprint"}
-    assert set(entry) == set(Workload(q_len=1).as_dict()) | image  # type: ignore[call-arg]
+    left_out = {"height", "width", "channels", "footprint", "shared"}
+    assert set(entry) == set(Workload(q_len=1).as_dict()) | left_out  # type: ignore[call-arg]
     assert set(found["properties"]["measure"]["properties"]) == set(Measure.model_fields)
     assert "auto" in entry["device"]["anyOf"][0]["enum"]
     assert all(len(part["anyOf"]) >= 2 for part in entry.values())

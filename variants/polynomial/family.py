@@ -74,7 +74,9 @@ def overflow(workload: Workload, degree: int, scale: float) -> str | None:
     """Why the dtype cannot hold the weights of scores times `scale`; None if it can."""
     largest = torch.finfo(workload.torch_dtype).max
     deviation = workload.logit_std / workload.scale * scale
-    if degree * math.log(_most(workload.logit_rank) * deviation) <= math.log(largest):
+    # Where q = k, the score of a token with itself is a sum of squares.
+    most = _most(workload.logit_rank) if workload.shared == "none" else 2 * _RARE
+    if degree * math.log(most * deviation) <= math.log(largest):
         return None
     return (
         f"{workload.dtype} ends at {largest:.3g}, which scores of standard deviation "

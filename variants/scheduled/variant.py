@@ -70,7 +70,7 @@ class OnRing(TeamOp):
                 f"schedule={self.schedule} leaves future keys out: mask={workload.mask}; "
                 "write mask: causal, or schedule=ring"
             )
-        if made.scheme == "symmetric" and getattr(workload, "shared", "none") == "none":
+        if made.scheme == "symmetric" and workload.shared == "none":
             return (
                 f"schedule={self.schedule} takes q for k; write shared: qk in the workload, or "
                 "schedule=ring"
