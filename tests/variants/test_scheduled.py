@@ -95,14 +95,15 @@ def test_blocks_are_where_they_are_used_and_sums_come_home(name: str, n: int, m:
     assert {b: walk.terms[p][b] for p in range(m) for b in home[p]} == worked
 
 
-@pytest.mark.parametrize("name", ["ring", "contiguous", "striped", "zigzag", "causal_half"])
+@pytest.mark.parametrize("name", ["ring", "striped", "zigzag", "causal_half", "half_fused"])
 @pytest.mark.parametrize("cls", [Scheduled, ScheduledPolynomial])
 def test_bytes_are_those_of_the_schedule(cls: Any, name: str) -> None:
     op = cls(workers=3, schedule=name)
     for pass_ in ("forward", "forward+backward"):
         case = workload(
-            pass_=pass_, heads=2, q_len=50, head_dim=8, v_head_dim=6, mask="causal", threads=1
-        )
+            pass_=pass_, heads=2, q_len=50, head_dim=8, v_head_dim=6, mask="causal", threads=1,
+            shared="qk",
+        )  # fmt: skip
         buffers = make_buffers(case, make_inputs(case), torch.randn(1, 2, 50, 6))
         call = prepare(op, case, case.build_mask(), buffers)
         call.run()
