@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -51,7 +52,7 @@ class OnRing(TeamOp):
     def made(self) -> Schedule:
         """The schedule, a vector of which is a block."""
         parts = self.parts or _PARTS.get(self.schedule, 1)
-        return GENERATORS[self.schedule](self.workers * parts, self.workers)
+        return _made(self.schedule, self.workers * parts, self.workers)
 
     def rows(self, workload: Workload) -> tuple[Tensor, ...]:
         """The rows of the blocks that a worker owns."""
@@ -102,7 +103,7 @@ class OnRing(TeamOp):
     def steps(self) -> tuple[list[list[plan.Step]], list[list[plan.Step]]]:
         """What every worker does, forward and backward."""
         made = self.made()
-        return plan.steps(made, sums=self._queries_travel), plan.steps(made, sums=True)
+        return _steps(made, self._queries_travel), _steps(made, True)
 
     def work(self, workload: Workload, mask: Mask, layout: Layout) -> tuple[Forward, Backward]:
         """What is computed on pairs of blocks, forward and backward."""
@@ -114,7 +115,7 @@ class OnRing(TeamOp):
         there, _ = self.steps()
         busiest = max(sum(self._flops(workload, layout, step) for step in own) for own in there)
         shared = workload.compulsory_bytes() // self.workers
-        cycles = simulate(self.made()).cycles
+        cycles = _cycles(self.made())
         return Cost(busiest, bytes=shared, cycles=cycles, time_growth=2.0, memory_growth=1.0)
 
     def sent_bytes(self, workload: Workload) -> int:
@@ -170,6 +171,21 @@ class OnRing(TeamOp):
             taken = {"forward": there, "backward": back, "forward+backward": there + back}
             found += 2 * area * taken[workload.pass_] if seen else 0
         return found * workload.batch * workload.heads
+
+
+@functools.cache
+def _made(name: Name, n: int, m: int) -> Schedule:
+    return GENERATORS[name](n, m)
+
+
+@functools.cache
+def _cycles(schedule: Schedule) -> int:
+    return simulate(schedule).cycles
+
+
+@functools.cache
+def _steps(schedule: Schedule, sums: bool) -> list[list[plan.Step]]:
+    return plan.steps(schedule, sums=sums)
 
 
 @register("scheduled")
