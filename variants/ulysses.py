@@ -72,7 +72,7 @@ class Ulysses(SoftmaxFamily, TeamOp):
         """A worker's share of what the kernel executes."""
         own = Sdpa().cost(self._own(workload))
         return Cost(
-            own.flops,
+            self._own(workload).flops() if own.flops is None else own.flops,
             bytes=workload.compulsory_bytes() // self.workers,
             time_growth=own.time_growth,
             memory_growth=own.memory_growth,

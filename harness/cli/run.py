@@ -37,7 +37,7 @@ from harness.errors import OptionError
 @click.option("--where", multiple=True, metavar="EXPR", help='Only these, as in "q_len<=1024".')
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUES", help="As in heads=2,8.")
 @click.option("--dry-run", is_flag=True, help="Say how much there is to do, and stop.")
-@click.option("--no-report", is_flag=True, help="Write no report; `attnbench show` writes one.")
+@click.option("--no-report", is_flag=True, help="Write no report; `attnbench report` writes one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome for a program.")
 def run_command(
     suite: str,
@@ -135,7 +135,7 @@ def _conclude(folder: Path, *, report: bool, as_json: bool) -> None:
 
     print_report(matrix(frame), outcomes(frame), failures(frame), alarms(frame), claims)
     click.echo(
-        f"no report; write one with: attnbench show {folder}" if page is None else f"page: {page}"
+        f"no report; write one with: attnbench report {folder}" if page is None else f"page: {page}"
     )
 
 

@@ -44,13 +44,21 @@ class Wanted:
 @click.option("--name", help="One of the scheme's schedules; with --solve one of its problems.")
 @click.option("--solve", is_flag=True, help="Search the fewest cycles, for few vectors.")
 @click.option("--registers", is_flag=True, help="With --solve: then the fewest registers.")
-@click.option("--time-limit", type=float, default=60.0, show_default=True, metavar="SECONDS")
+@click.option(
+    "--time-limit",
+    type=float,
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Of the search for cycles, and of that for registers.",
+)
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw it: .png, .svg or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print for a program.")
 def schedule_command(plot: Path | None, as_json: bool, **options: Any) -> None:
     """Show what each element of a ring does and sends in each cycle, and what that costs.
 
-    Without --name the first of a scheme is shown: ring, half_fused, zigzag.
+    Without --name it is ring, half_fused, or zigzag (striped where 2 m does not divide n); with
+    --solve general, symmetric_total or causal_balanced.
     """
     wanted = Wanted(**options)
     _check(wanted, plot)
@@ -97,7 +105,8 @@ def _generated(wanted: Wanted) -> Schedule:
 
     # Sizes that every generator takes tell what scheme it is of.
     known = [name for name, make in GENERATORS.items() if make(4, 2).scheme == wanted.scheme]
-    usual = {"general": "ring", "symmetric": "half_fused", "causal": "zigzag"}[wanted.scheme]
+    causal = "striped" if wanted.n % (2 * wanted.m) else "zigzag"
+    usual = {"general": "ring", "symmetric": "half_fused", "causal": causal}[wanted.scheme]
     name = _named(wanted.name or usual, known, GENERATORS, wanted)
     try:
         return GENERATORS[name](wanted.n, wanted.m)

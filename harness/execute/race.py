@@ -16,7 +16,7 @@ from harness.execute.worker import Running
 from harness.mask import Mask
 from harness.measure.calls import Call, once, prepare
 from harness.measure.faults import reason_of, status_of
-from harness.measure.kernels import allow_compilations, ran_eagerly
+from harness.measure.kernels import allow_compilations, fallback, ran_eagerly
 from harness.measure.latency import Entrant, Race, Rules
 from harness.measure.timed import Inspector
 from harness.workload import Workload
@@ -90,7 +90,10 @@ class _Start:
             return entrant
         try:
             entrant.call = self._called_once(described)
+            other = self._other_kernel(entrant.call)
             entrant.fault = self.inspector.process(searched=True)
+            if other is not None and entrant.fault is None:
+                entrant.fault = ("fallback", other)
             if self.workload.compile and entrant.fault is None:
                 eager = ran_eagerly(_again(entrant.call))
                 entrant.fault = None if eager is None else ("fallback", eager)
@@ -98,6 +101,19 @@ class _Start:
             entrant.fault = (status_of(error), reason_of(error))
             self.inspector.process(searched=True)
         return entrant
+
+    def _other_kernel(self, call: Call) -> str | None:
+        """Why on some values of the race another kernel runs than was asked for."""
+        if not call.op.adaptive:
+            return None
+        for draw in range(self.pool.draws):
+            self.pool.refill(draw)
+            call.before()
+            ran = self.device.profile(call.run).kernels
+            found = fallback(call.op, self.workload, ran)
+            if found is not None:
+                return found
+        return None
 
     def _called_once(self, described: Mapping[str, Any]) -> Call:
         self.pool.refill(self.pool.draws - 1)

@@ -144,7 +144,7 @@ class Workers:
             return Outcome(
                 result=answer.get("result"),
                 task_s=answer.get("task_s"),
-                raised=answer.get("raised"),
+                raised=_raised(answer.get("raised"), oom_killed),
                 output=output,
             )
         name = None
@@ -163,6 +163,8 @@ class Workers:
         if self._server is not None and self._server.poll() is None:
             return
         environment = {**allocator(), **os.environ, **self._environment}
+        # What a killed worker leaves behind goes with the scratch folder.
+        environment["TMPDIR"] = str(self.scratch)
         # A cache of its own: a first call is compiled in this run or not at all, and says so.
         environment["TORCHINDUCTOR_CACHE_DIR"] = str(self.scratch / "inductor")
         # Compile in the worker itself, so that no pool of compilers outlives it.
@@ -237,6 +239,13 @@ def allocator() -> dict[str, str]:
     if platform.libc_ver()[0] != "glibc":
         return {}
     return {name: os.environ.get(name, value) for name, value in ALLOCATOR.items()}
+
+
+def _raised(told: dict[str, str] | None, oom_killed: bool) -> dict[str, str] | None:
+    """A worker of a team that the kernel took for want of memory was `crashed` to its parent."""
+    if told is None or not oom_killed or "SIGKILL" not in told["reason"]:
+        return told
+    return {**told, "status": "oom" if told["status"] == "crashed" else told["status"]}
 
 
 def _signal_name(number: int) -> str:

@@ -8,7 +8,13 @@ import torch
 
 from harness.team import WorkerDiedError
 
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate")
+_NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "Cannot allocate",
+    "MemoryError",
+)
 
 
 def status_of(error: BaseException) -> str:

@@ -19,6 +19,7 @@ from harness.measure.perturbation import HEADS, LEAKS, Change, Perturbations, Pl
 from harness.measure.properties import CHANGES, CLAIMS, hindrance, rescaled, said
 from harness.measure.repetition import FirstOutput, Moved, RandomStates, own_memory
 from harness.measure.truth import Truth
+from harness.workload import Workload
 
 NO_CHANCE = 8
 """Numbers that a 16-bit kernel gives twice from other values by no chance; one or two it may."""
@@ -142,7 +143,9 @@ class _Perturbed:
         except Exception as error:
             if "scale" not in names:
                 raise
-            self.found.not_probed["scale"] = f"at twice the scale it raises {reason_of(error)}"
+            self.found.not_probed["scale"] = (
+                f"at {_times(self.probed.call.workload)} the scale it raises {reason_of(error)}"
+            )
             names.remove("scale")
             change, output = self._called(plan, names)
         moved = self._moved(change, output)
@@ -217,3 +220,7 @@ def _output(call: Call) -> Tensor:
     produced = call.produced(call.run())
     assert produced.output is not None
     return produced.output
+
+
+def _times(workload: Workload) -> str:
+    return "twice" if rescaled(workload).scale == 2 * workload.scale else "four times"

@@ -25,7 +25,7 @@ from harness.suite import Claim
 # Marks are shapes, so that an outcome is read without colour.
 MARKS: dict[Outcome, str] = {
     "reproduced": "✓",
-    "reproduced in our model": "✓",
+    "reproduced in our model": "≅",
     "trend only": "~",
     "not reproduced": "✗",
     "not testable here": ABSENT,

@@ -13,7 +13,7 @@ from harness.schedule.model import Item, Operation, Schedule, Scheme
 from harness.schedule.simulate import Figures, simulate
 
 if TYPE_CHECKING:
-    from harness.schedule.replay import replay
+    from harness.schedule.replaying import replay
 
 __all__ = [
     "GENERATORS",
@@ -32,7 +32,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "replay":
-        from harness.schedule.replay import replay
+        from harness.schedule.replaying import replay
 
         return replay
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

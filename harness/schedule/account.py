@@ -13,8 +13,8 @@ from harness.schedule.simulate import Figures, simulate
 class Account:
     """The figures of a schedule.
 
-    bound: no schedule of the scheme on as many elements is shorter. ring: the cycles of plain
-    ring attention, which computes every pair; saving = 1 - cycles / ring.
+    bound: no schedule of the problem that was solved, else of the scheme, is shorter. ring: the
+    cycles of plain ring attention, which computes every pair; saving = 1 - cycles / ring.
     """
 
     figures: Figures

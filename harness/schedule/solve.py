@@ -41,7 +41,8 @@ def fewest_registers(
 ) -> Solution:
     """The same cycles with as few registers in an element as the time allows; errors of solve."""
     began = time.monotonic()
-    least = least_registers(problem)
+    # Where no q is sent, none is counted: only a refutation tells that the others are needed.
+    least = least_registers(problem) if _all_move(problem, solution) else 0
     found = solution
     while found.registers > least:
         wanted = found.registers - 1
@@ -52,6 +53,11 @@ def fewest_registers(
         better = _solution(made, model, found.bound, solution.seconds)
         found = replace(better, optimal=solution.optimal, proof=solution.proof)
     return _timed(found, solution, began, fewest=True)
+
+
+def _all_move(problem: Problem, solution: Solution) -> bool:
+    sent = {item.kind for row in solution.schedule.sends for items in row for item in items}
+    return set(problem.moves) <= sent
 
 
 def _timed(found: Solution, first: Solution, began: float, *, fewest: bool) -> Solution:

@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from time import perf_counter
 from typing import Any, Literal, Protocol
@@ -121,6 +121,19 @@ class _Mate:
         self._output: Tensor | None = None
 
     def serve(self, store: str) -> None:
+        try:
+            self._meet(store)
+        except Exception as error:  # the process boundary: the parent raises it
+            self._pipe.send(self._raised(error))
+            return
+        while True:
+            try:
+                asked = self._pipe.recv()
+            except EOFError:
+                return
+            self._pipe.send(self._answer(asked))
+
+    def _meet(self, store: str) -> None:
         # All workers are on this machine: its name need not be resolved, which may take seconds.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         with warnings.catch_warnings():
@@ -132,12 +145,6 @@ class _Mate:
                 world_size=self._link.size,
                 timeout=datetime.timedelta(seconds=PATIENCE_S),
             )
-        while True:
-            try:
-                asked = self._pipe.recv()
-            except EOFError:
-                return
-            self._pipe.send(self._answer(asked))
 
     def _answer(self, asked: Asked) -> Done | Raised:
         try:
@@ -148,7 +155,11 @@ class _Mate:
                 return self._backward(asked)
             return self._forward(asked)
         except Exception as error:  # the process boundary: the parent raises it
-            return Raised(f"worker {self._link.rank} of {self._link.size}: {_text(error)}")
+            return self._raised(error)
+
+    def _raised(self, error: Exception) -> Raised:
+        text = f"{type(error).__name__}: {error}"
+        return Raised(f"worker {self._link.rank} of {self._link.size}: {text}")
 
     def _forward(self, asked: Asked) -> Done:
         assert self._attend is not None
@@ -162,7 +173,8 @@ class _Mate:
             with torch.set_grad_enabled(asked.gradients):
                 return attend(q, k, v)
 
-        output, done = self._timed(forward, asked)
+        # Of a pass with gradients, the peak is that of both: the backward's profile has it.
+        output, done = self._timed(forward, None if asked.gradients else asked.profile)
         self._leaves, self._output = (q, k, v), output
         self._shared.output[:, :, self._rows] = output.detach()
         return done
@@ -174,17 +186,35 @@ class _Mate:
         def backward() -> tuple[Tensor, ...]:
             return torch.autograd.grad(output, self._leaves, upstream)
 
-        found, done = self._timed(backward, asked)
+        if asked.profile is None:
+            found, done = self._timed(backward, None)
+        else:
+            found, done = self._both(upstream, asked.profile)
         for whole, gradient in zip(self._shared.gradients, found, strict=True):
             whole[:, :, self._rows] = gradient
         self._leaves, self._output = (), None
         return done
 
-    def _timed(self, call: Callable[[], Any], asked: Asked) -> tuple[Any, Done]:
+    def _both(self, upstream: Tensor, profile: Profiler) -> tuple[Any, Done]:
+        """Forward once more and backward under one profile; what is sent, of the backward alone."""
+        attend, (q, k, v), sent = self._attend, self._leaves, 0
+        assert attend is not None
+
+        def both() -> tuple[Tensor, ...]:
+            nonlocal sent
+            with torch.enable_grad():
+                output = attend(q, k, v)
+            sent = self._link.sent_bytes
+            return torch.autograd.grad(output, (q, k, v), upstream)
+
+        found, done = self._timed(both, profile)
+        return found, replace(done, sent_bytes=self._link.sent_bytes - sent)
+
+    def _timed(self, call: Callable[[], Any], profile: Profiler | None) -> tuple[Any, Done]:
         before = self._link.sent_bytes
         dist.barrier()
-        if asked.profile is not None:
-            seen = asked.profile(call)
+        if profile is not None:
+            seen = profile(call)
             sent = self._link.sent_bytes - before
             done = Done(sent_bytes=sent, peak_bytes=seen.peak_bytes, kernels=seen.kernels)
             return seen.result, done
@@ -192,7 +222,3 @@ class _Mate:
         result = call()
         end = perf_counter()
         return result, Done(begin, end, self._link.sent_bytes - before)
-
-
-def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

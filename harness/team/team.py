@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 import multiprocessing
 import os
 import shutil
@@ -12,7 +14,7 @@ import weakref
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -97,13 +99,16 @@ class Team:
     def _ask(self, asked: mate.Asked) -> None:
         if not self._finalizer.alive:
             raise RuntimeError("a worker of this team ended earlier")
-        for pipe in self._pipes:
-            pipe.send(asked)
+        for rank, pipe in enumerate(self._pipes):
+            try:
+                pipe.send(asked)
+            except OSError:
+                self._fail(mate.Raised(f"worker {rank} of {len(self._pipes)} is gone"))
         answers = self._answers()
         self.seconds += max(a.end_s for a in answers) - min(a.begin_s for a in answers)
         self.sent_bytes += sum(a.sent_bytes for a in answers)
         self.peak_bytes = max(self.peak_bytes, sum(a.peak_bytes for a in answers))
-        self.kernels = self.kernels or answers[0].kernels
+        self.kernels = tuple(dict.fromkeys([*self.kernels, *answers[0].kernels]))
 
     def _answers(self) -> list[mate.Done]:
         """One of each worker; the first that raises or dies ends the team."""
@@ -122,11 +127,14 @@ class Team:
             self._processes[rank].join(GOODBYE_S)
             answer = mate.Raised(f"worker {rank} of {len(self._pipes)} gave no answer")
         if isinstance(answer, mate.Raised):
-            dead = self._deaths()
-            self.close()
-            # Who raises may do so because another died.
-            raise WorkerDiedError(dead) if dead else RuntimeError(answer.text)
+            self._fail(answer)
         return answer
+
+    def _fail(self, answer: mate.Raised) -> NoReturn:
+        dead = self._deaths()
+        self.close()
+        # Who raises may do so because another died.
+        raise WorkerDiedError(dead) if dead else RuntimeError(answer.text)
 
     def _deaths(self) -> str:
         """Which workers have ended, and how; "" where none has."""
@@ -155,9 +163,10 @@ def _shared(workload: Workload) -> mate.Shared:
     d, dv = workload.head_dim, workload.v_head_dim
 
     def room(length: int, width: int) -> Tensor:
-        fresh = torch.empty((b, h, length, width), dtype=workload.torch_dtype)
-        fresh.share_memory_()  # type: ignore[no-untyped-call]
-        return fresh
+        shape, dtype = (b, h, length, width), workload.torch_dtype
+        # Anonymous: /dev/shm, where torch would put it, is small in many a container.
+        memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
+        return torch.frombuffer(memory, dtype=dtype).view(shape)
 
     def inputs() -> tuple[Tensor, Tensor, Tensor]:
         return room(lq, d), room(lkv, d), room(lkv, dv)
@@ -167,7 +176,8 @@ def _shared(workload: Workload) -> mate.Shared:
 
 def _ended(code: int) -> str:
     if code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
+        known = -code in set(signal.Signals)
+        return f"was killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
     return f"exited with code {code}"
 
 

@@ -63,8 +63,9 @@ class Variant:
     other query (so that the definition may be run on some rows only); `headwise`, heads do not
     mix; `scaled`, q, k and `scale` enter as scale * q k^T alone; `permutation_equivariant`, with
     neither mask nor bias, where a key or a query stands does not matter; `deterministic`, the same
-    values give the same output, to rounding. That the mask is honoured and that the sequences of
-    a batch do not mix holds for every variant, and is claimed by nobody.
+    values give the same output, to rounding. `adaptive`: which kernel runs hangs on the values, so
+    that all values of a race are tried before it. That the mask is honoured and that the sequences
+    of a batch do not mix holds for every variant, and is claimed by nobody.
     """
 
     name: ClassVar[str] = ""
@@ -76,6 +77,7 @@ class Variant:
     scaled: ClassVar[bool] = True
     permutation_equivariant: ClassVar[bool] = True
     deterministic: ClassVar[bool] = True
+    adaptive: ClassVar[bool] = False
 
     def unsupported(self, workload: Workload) -> str | None:
         """Why this workload cannot be run, as the user reads it; None when it can."""

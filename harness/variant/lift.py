@@ -12,6 +12,7 @@ from harness.mask import Mask
 from harness.variant.heads import repeating
 from harness.variant.interface import Attention, AttentionOp, Cost
 from harness.variant.layer import AttentionLayer
+from harness.variant.together import TeamOp
 from harness.workload import OF_IMAGES, VariantSpec, Workload
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -84,6 +85,8 @@ class Lifted(AttentionLayer):
 
     def unsupported(self, workload: Workload) -> str | None:
         """The op's own reason on what it sees inside."""
+        if isinstance(self.op, TeamOp):
+            return "its workers have rows of q, k and v, and no projections; write level: op"
         return self.op.unsupported(inside(workload))
 
     def expected_kernels(self, workload: Workload) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness.mask import Mask
 from harness.team import Link, Team
-from harness.variant.interface import Attention, AttentionOp
+from harness.variant.interface import Attention, AttentionOp, Cost
 from harness.workload import Workload
 
 
@@ -36,6 +36,12 @@ class TeamOp(AttentionOp):
         """Start the workers."""
         return Team(functools.partial(self.part, workload, mask), self.rows(workload), workload)
 
+    def cost(self, workload: Workload) -> Cost:
+        """A worker's share of the algorithmic FLOPs and of the bytes, for each has one thread."""
+        return Cost(
+            workload.flops() // self.workers, bytes=workload.compulsory_bytes() // self.workers
+        )
+
     def unsupported(self, workload: Workload) -> str | None:
         """What no team does here."""
         if workload.device != "cpu":
@@ -49,6 +55,11 @@ class TeamOp(AttentionOp):
             return (
                 f"a worker has the same rows of q, k and v: q_len={workload.q_len}, "
                 f"kv_len={workload.kv_len}; make them equal"
+            )
+        if workload.kv_heads != workload.heads:
+            return (
+                f"its workers take as many heads of keys: heads={workload.heads}, "
+                f"kv_heads={workload.kv_heads}; leave kv_heads out"
             )
         if workload.compile:
             return "it is no one program to compile; write compile: false"

@@ -12,6 +12,7 @@ from harness.variant import TeamOp, create
 from harness.workload import Workload
 from tests.build import workload
 from tests.conformance.contract import MASKS, assert_matches, refusal, require
+from variants.scheduled import rows
 
 SIZES = {"q_len": 37, "batch": 2, "heads": 2, "head_dim": 8, "v_head_dim": 6, "threads": 1}
 
@@ -57,7 +58,9 @@ def test_dtypes(team: TeamOp, dtype: str) -> None:
     assert_matches(team, case)
 
 
-def test_heads_that_share_keys(team: TeamOp) -> None:
-    case = workload(pass_="forward+backward", mask="causal", **{**SIZES, "heads": 4, "kv_heads": 2})
+def test_tiles(team: TeamOp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of several tiles, which they have of longer sequences alone."""
+    monkeypatch.setattr(rows, "TILE", 8)
+    case = case_for(team, mask="causal+padding(0.5)")
     require(team, case)
     assert_matches(team, case)

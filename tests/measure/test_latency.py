@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from harness.device import CpuDevice, Timing
+from harness.device import CpuDevice, Device, Timing
 from harness.measure import latency, timed
 from harness.measure.budget import WARMUP_SHARE
 from harness.measure.calls import Call, Produced
@@ -37,6 +37,9 @@ class Scripted:
             raise ValueError("no such head")
         self.log.append(self.name)
         return next(self.times)
+
+    def time(self, device: Device) -> Timing:
+        return device.time(self.run)
 
     def produced(self, result: Any) -> Produced:
         return Produced(None)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from harness.errors import ScheduleError
 from harness.schedule import GENERATORS, SCORES, Schedule, replay
-from harness.schedule.replay import Mechanism
+from harness.schedule.replaying import Mechanism
 
 SIZES = [(1, 1), (5, 1), (2, 2), (7, 7), (8, 8), (6, 2), (10, 2), (9, 3), (12, 4), (15, 5), (12, 6)]
 EVEN = [(2, 1), (10, 1), (4, 2), (12, 2), (12, 3), (16, 4), (14, 7)]

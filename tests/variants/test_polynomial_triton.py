@@ -36,7 +36,10 @@ def test_the_kernels_under_the_interpreter() -> None:
     passed, skipped = interpreted(files, f"interpreted_triton or (triton and ({CONTRACT}))")
     assert passed >= 40
     assert skipped == {
-        "polynomial(kernel=triton): kernel=triton takes float32, bfloat16, float16, found float64"
+        "polynomial(kernel=triton): kernel=triton takes float32, bfloat16, float16, found float64",
+        # Of workloads where q and k are the same: a score of a token with itself is large.
+        "polynomial(kernel=triton): float16 ends at 6.55e+04, which scores of standard deviation 2 "
+        "to the power 3 pass; use bfloat16 or float32, a lower degree or smaller scores",
     }
 
 

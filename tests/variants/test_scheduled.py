@@ -122,6 +122,24 @@ def test_bytes_of_heads_swapped_for_rows(pass_: str) -> None:
     assert call.team.sent_bytes == op.sent_bytes(case)
 
 
+@pytest.mark.parametrize("pass_", ["forward", "backward", "forward+backward"])
+def test_flops_are_those_of_the_busiest_worker(pass_: str) -> None:
+    case = workload(pass_=pass_, heads=2, q_len=64, head_dim=8, mask="causal", threads=1)
+    ring, last = Scheduled(workers=2).cost(case).flops, Scheduled(workers=2, schedule="zigzag")
+    pair = 2 * 2 * 32 * 32 * 8
+    products = {"forward": 2, "backward": 5, "forward+backward": 7}[pass_]
+    # The second worker has a pair on the diagonal and one below; the first has one.
+    assert ring == 2 * pair * products
+    # Of quarters: each worker has two on the diagonal and three below.
+    assert last.cost(case).flops == 5 * (pair // 4) * products
+
+
+def test_each_worker_of_ulysses_has_its_heads() -> None:
+    case = workload(heads=4, q_len=64, head_dim=8, threads=1)
+    one = case.model_copy(update={"heads": 2, "kv_heads": 2})
+    assert Ulysses(workers=2).cost(case).flops == one.flops()
+
+
 def test_a_ring_sends_keys_and_values_all_but_once_round() -> None:
     case = workload(heads=2, q_len=48, head_dim=8, v_head_dim=6, threads=1)
     assert Scheduled(workers=4).sent_bytes(case) == 3 * 48 * 2 * (8 + 6) * 4
@@ -138,6 +156,7 @@ def test_a_ring_sends_keys_and_values_all_but_once_round() -> None:
         ({}, {"schedule": "half_fused"}, "write shared: qk in the workload"),
         ({"q_len": 3}, {"workers": 4}, "it has 4 blocks: q_len=3; write 4 or more"),
         ({"compile": True}, {}, "no one program to compile"),
+        ({"heads": 4, "kv_heads": 2}, {}, "heads=4, kv_heads=2; leave kv_heads out"),
     ],
 )
 def test_refusals(fields: dict[str, Any], params: dict[str, Any], reason: str) -> None:

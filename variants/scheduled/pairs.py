@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from variants.scheduled.rows import Layout
+from variants.scheduled.rows import UNSEEN, Layout
 from variants.scheduled.travel import Block
 
 
@@ -72,7 +72,7 @@ class Tile:
     @property
     def seen(self) -> bool:
         """True where some key is seen."""
-        return self.hidden is None or not bool(self.hidden.all())
+        return self.hidden is not UNSEEN
 
 
 @dataclass

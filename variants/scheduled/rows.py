@@ -10,6 +10,8 @@ from torch import Tensor
 
 from harness import Mask
 
+UNSEEN = torch.ones((1, 1, 1, 1), dtype=torch.bool)
+"""Hides every key of a tile from each of its rows."""
 TILE = 512
 """Rows and keys whose scores are held at once."""
 
@@ -39,7 +41,7 @@ class Layout:
                 yield slice(r, r + TILE), slice(c, c + TILE)
 
     def hidden(self, i: int, rows: slice, j: int, keys: slice) -> Tensor | None:
-        """(B' or 1, 1, rows, keys): which keys these rows do not see; None where all do."""
+        """Which keys are hidden, (B' or 1, 1, rows, keys); None where none is, UNSEEN where all."""
         at = (i, rows.start, j, keys.start)
         if at not in self._hidden:
             queries, columns = self.rows(i)[rows], self.rows(j)[keys]
@@ -49,7 +51,8 @@ class Layout:
             hidden = (positions < start) | (positions >= stop)
             if self.mask.holes is not None:
                 hidden = hidden | self.mask.holes[columns.start : columns.stop]
-            self._hidden[at] = hidden[:, None] if bool(hidden.any()) else None
+            some = hidden[:, None] if bool(hidden.any()) else None
+            self._hidden[at] = UNSEEN if bool(hidden.all()) else some
         return self._hidden[at]
 
 

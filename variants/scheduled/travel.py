@@ -48,7 +48,8 @@ def travel(
         taken += [tensor for block in added.values() for tensor in block]
         pending = link.shift(given, taken) if given or taken else None
         if step.pair is not None:
-            for block in step.pair:
+            # Sums that do not return are of blocks that bring keys alone: they get none.
+            for block in step.pair if work.of_sums else ():
                 if block not in sums:
                     sums[block] = work.zeros(block)
             work.pair(*step.pair, here, sums)

@@ -16,7 +16,7 @@ from variants.scheduled import plan
 from variants.scheduled.attend import Attend
 from variants.scheduled.pairs import Backward, Forward
 from variants.scheduled.power import PowerBackward, PowerForward
-from variants.scheduled.rows import Layout
+from variants.scheduled.rows import UNSEEN, Layout
 from variants.scheduled.softmax import SoftmaxBackward, SoftmaxForward
 from variants.softmax import SoftmaxFamily
 
@@ -165,7 +165,7 @@ class OnRing(TeamOp):
         for rows, keys in layout.tiles(i, j):
             ways = [layout.hidden(i, rows, j, keys)]
             ways += [layout.hidden(j, keys, i, rows)] if both and i != j else []
-            seen = sum(way is None or not bool(way.all()) for way in ways)
+            seen = sum(way is not UNSEEN for way in ways)
             area = len(layout.rows(i)[rows]) * len(layout.rows(j)[keys])
             there, back = d + seen * dv, d + seen * (2 * dv + 2 * d)
             taken = {"forward": there, "backward": back, "forward+backward": there + back}
