@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,14 +82,6 @@ LENGTHS = (2048, 4096, 8192, 16384)
 EXPONENT = 1.1
 
 
-@pytest.fixture
-def workers() -> Iterator[Workers]:
-    variant.load_installed()
-    variant.load_file(CONTENDERS)
-    with Workers() as started:
-        yield started
-
-
 def described(name: str) -> dict[str, Any]:
     spec = variant.parse_spec(name)
     return {"name": spec.name, "params": dict(spec.params)}
@@ -150,15 +142,20 @@ def line(found: dict[str, list[Launch]], bar: Bar) -> str:
 def test_kernels(workers: Workers, benchmark: Any, capsys: Any, title: str) -> None:
     fields, bars = RACES[title]
     workload = Workload.model_validate({**fields, "threads": 2})
-    names = list(dict.fromkeys([*(bar.against for bar in bars), *(bar.variant for bar in bars)]))
-    found = benchmark.pedantic(lambda: raced(workers, workload, names), rounds=1)
     with capsys.disabled():
-        rounds = [len(launch.rounds_s) for launch in found[names[0]]]
-        print(f"\n{workload}, rounds {rounds}:")
-        for name in names:
-            print(f"  {seconds(found[name])[0] * 1e3:8.2f} ms  {name}")
-        for bar in bars:
-            print(f"  {line(found, bar)}")
+        benchmark.pedantic(lambda: race_to_bars(workers, workload, bars), rounds=1)
+
+
+def race_to_bars(workers: Workers, workload: Workload, bars: Sequence[Bar]) -> None:
+    """Race what the bars name, and print the times and how each bar came out."""
+    names = list(dict.fromkeys([*(bar.against for bar in bars), *(bar.variant for bar in bars)]))
+    found = raced(workers, workload, names)
+    rounds = [len(launch.rounds_s) for launch in found[names[0]]]
+    print(f"\n{workload}, rounds {rounds}:")
+    for name in names:
+        print(f"  {seconds(found[name])[0] * 1e3:8.2f} ms  {name}")
+    for bar in bars:
+        print(f"  {line(found, bar)}")
 
 
 def test_linear_kernels_grow_with_the_length(workers: Workers, benchmark: Any, capsys: Any) -> None:

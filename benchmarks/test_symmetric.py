@@ -8,13 +8,11 @@ scores, and against torch's flash attention; one thread, one head, head_dim 64, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from benchmarks.test_kernels import CONTENDERS, Bar, line, raced, seconds
-from harness import variant
+from benchmarks.test_kernels import Bar, race_to_bars
 from harness.execute.workers import Workers
 from harness.workload import Workload
 
@@ -31,24 +29,9 @@ RACES: dict[str, tuple[dict[str, Any], list[Bar]]] = {
 }
 
 
-@pytest.fixture
-def workers() -> Iterator[Workers]:
-    variant.load_installed()
-    variant.load_file(CONTENDERS)
-    with Workers() as started:
-        yield started
-
-
 @pytest.mark.parametrize("title", RACES)
 def test_symmetric(workers: Workers, benchmark: Any, capsys: Any, title: str) -> None:
     fields, bars = RACES[title]
     workload = Workload.model_validate(fields)
-    names = list(dict.fromkeys([*(bar.against for bar in bars), *(bar.variant for bar in bars)]))
-    found = benchmark.pedantic(lambda: raced(workers, workload, names), rounds=1)
     with capsys.disabled():
-        rounds = [len(launch.rounds_s) for launch in found[names[0]]]
-        print(f"\n{workload}, rounds {rounds}:")
-        for name in names:
-            print(f"  {seconds(found[name])[0] * 1e3:8.2f} ms  {name}")
-        for bar in bars:
-            print(f"  {line(found, bar)}")
+        benchmark.pedantic(lambda: race_to_bars(workers, workload, bars), rounds=1)

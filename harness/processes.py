@@ -9,6 +9,14 @@ import signal
 _PR_SET_PDEATHSIG = 1
 
 
+def signal_name(number: int) -> str:
+    """SIGKILL of 9; most real-time signals have no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def die_with_parent() -> None:
     """Ask the kernel to kill this process when its parent dies (Linux)."""
     parent = os.getppid()

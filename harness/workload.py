@@ -130,29 +130,12 @@ class Workload(BaseModel):
 
     @model_validator(mode="after")
     def _can_share(self) -> Workload:
-        if self.shared == "none":
-            return self
-        queries = f"heads={self.heads}, kv_heads={self.kv_heads}"
-        faults = (
-            (self.level != "op", "level=layer, whose x stands for all of them; write level: op"),
-            (self.pass_ == "decode", "pass=decode has one query; write another pass"),
-            (self.heads != self.kv_heads, f"{queries}; leave kv_heads out"),
-            (
-                self.q_len != self.kv_len,
-                f"q_len={self.q_len}, kv_len={self.kv_len}; leave kv_len out",
-            ),
-            (
-                self.shared == "qkv" and self.head_dim != self.v_head_dim,
-                f"head_dim={self.head_dim}, v_head_dim={self.v_head_dim}; leave v_head_dim out or "
-                "write shared: qk",
-            ),
-        )
-        for broken, text in faults:
-            if broken:
-                names = ", ".join(self.shared[:-1]) + f" and {self.shared[-1]}"
-                raise WorkloadError(
-                    f"shared: {self.shared} gives {names} the same values, and so one shape: {text}"
-                )
+        fault = None if self.shared == "none" else self.unshareable(self.shared)
+        if fault is not None:
+            names = ", ".join(self.shared[:-1]) + f" and {self.shared[-1]}"
+            raise WorkloadError(
+                f"shared: {self.shared} gives {names} the same values, and so one shape: {fault}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -181,6 +164,25 @@ class Workload(BaseModel):
                 f"write {InputSpec(self.logit_std, self.head_dim)} or a smaller rank"
             )
         return self
+
+    def unshareable(self, names: str) -> str | None:
+        """Why q and k (`qk`), or q, k and v (`qkv`), cannot be the same here, and what to write."""
+        queries = f"heads={self.heads}, kv_heads={self.kv_heads}"
+        faults = (
+            (self.level != "op", "level=layer, whose x stands for all of them; write level: op"),
+            (self.pass_ == "decode", "pass=decode has one query; write another pass"),
+            (self.heads != self.kv_heads, f"{queries}; leave kv_heads out"),
+            (
+                self.q_len != self.kv_len,
+                f"q_len={self.q_len}, kv_len={self.kv_len}; leave kv_len out",
+            ),
+            (
+                names == "qkv" and self.head_dim != self.v_head_dim,
+                f"head_dim={self.head_dim}, v_head_dim={self.v_head_dim}; leave v_head_dim out or "
+                "write shared: qk",
+            ),
+        )
+        return next((text for broken, text in faults if broken), None)
 
     @property
     def model_dim(self) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 from harness import Attention, Cost, Link, Mask, TeamOp, Workload, register
 from variants.sdpa import Sdpa
 from variants.softmax import SoftmaxFamily
+
+Move = Callable[[Tensor], Tensor]
 
 
 @register("ulysses")
@@ -25,10 +28,6 @@ class Ulysses(SoftmaxFamily, TeamOp):
     """
 
     biased: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise ValueError(f"workers must be at least 1: workers={self.workers}; write 2 or more")
 
     def unsupported(self, workload: Workload) -> str | None:
         """Heads that cannot be shared out evenly, and rows that are fewer than workers."""
@@ -53,10 +52,11 @@ class Ulysses(SoftmaxFamily, TeamOp):
         lengths = [len(rows) for rows in self.rows(workload)]
         attend = Sdpa().prepare(self._own(workload), mask)
 
+        to_heads, to_rows = (partial(move, link, lengths) for move in (_to_heads, _to_rows))
+
         def call(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            whole = (_Heads.apply(x, link, lengths) for x in (q, k, v))  # type: ignore[no-untyped-call]
-            out: Tensor = _Rows.apply(attend(*whole), link, lengths)  # type: ignore[no-untyped-call]
-            return out
+            whole = (_exchanged(x, to_heads, to_rows) for x in (q, k, v))
+            return _exchanged(attend(*whole), to_rows, to_heads)
 
         return call
 
@@ -83,39 +83,33 @@ class Ulysses(SoftmaxFamily, TeamOp):
         return workload.model_copy(update={"heads": heads, "kv_heads": heads})
 
 
-class _Heads(torch.autograd.Function):
+class _Exchange(torch.autograd.Function):
+    """There, and its gradient back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, there: Move, back: Move) -> Tensor:
+        ctx.back = back
+        return there(x)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        return ctx.back(g), None, None
+
+
+def _exchanged(x: Tensor, there: Move, back: Move) -> Tensor:
+    out: Tensor = _Exchange.apply(x, there, back)  # type: ignore[no-untyped-call]
+    return out
+
+
+def _to_heads(link: Link, lengths: Sequence[int], x: Tensor) -> Tensor:
     """(B, H, own rows, D) -> (B, own heads, L, D)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, link: Link, lengths: Sequence[int]) -> Tensor:
-        ctx.link, ctx.lengths = link, lengths
-        return _to_heads(x, link, lengths)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:
-        return _to_rows(g, ctx.link, ctx.lengths), None, None
-
-
-class _Rows(torch.autograd.Function):
-    """(B, own heads, L, D) -> (B, H, own rows, D)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, link: Link, lengths: Sequence[int]) -> Tensor:
-        ctx.link, ctx.lengths = link, lengths
-        return _to_rows(x, link, lengths)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:
-        return _to_heads(g, ctx.link, ctx.lengths), None, None
-
-
-def _to_heads(x: Tensor, link: Link, lengths: Sequence[int]) -> Tensor:
     given = list(x.chunk(link.size, 1))
     b, h, _, d = given[0].shape
     return torch.cat(_swapped(link, given, [(b, h, length, d) for length in lengths]), 2)
 
 
-def _to_rows(x: Tensor, link: Link, lengths: Sequence[int]) -> Tensor:
+def _to_rows(link: Link, lengths: Sequence[int], x: Tensor) -> Tensor:
+    """(B, own heads, L, D) -> (B, H, own rows, D)."""
     given = list(torch.split(x, list(lengths), 2))
     b, h, _, d = x.shape
     own = (b, h, lengths[link.rank], d)

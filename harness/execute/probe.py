@@ -23,7 +23,6 @@ from harness.measure.properties import compiled_graphs
 from harness.measure.repetition import FirstOutput, RandomStates
 from harness.measure.semantics import Probed, Semantics, probe_semantics
 from harness.measure.truth import Truth, load
-from harness.team import Team
 from harness.variant import AttentionOp
 from harness.workload import Workload
 
@@ -137,23 +136,18 @@ def _measured_memory(call: Call, device: Device) -> tuple[Memory, Profile]:
         return memory.measure(device, lambda: _profiled(call))
     team.reset()
     team.profiler = device.profile
-    used, profile = memory.measure(device, lambda: _of_team(call, team))
+    used, profile = memory.measure(device, lambda: _profiled(call))
     team.profiler = None
     used = dataclasses.replace(used, peak_bytes=team.peak_bytes, rss_peak_bytes=None)
     return used, dataclasses.replace(profile, kernels=team.kernels)
-
-
-def _of_team(call: Call, team: Team) -> Any:
-    if call.workload.pass_ == "backward":
-        call.before()
-        team.sent_bytes = 0  # of the forward, which is none of the pass
-    return call.run()
 
 
 def _profiled(call: Call) -> Any:
     # What backward needs was saved by its forward: it belongs to the peak.
     if call.workload.pass_ == "backward":
         call.before()
+        if call.team is not None:
+            call.team.sent_bytes = 0  # by the forward, which is none of the pass
     return call.run()
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from harness.errors import RunError
 from harness.execute import worker
+from harness.processes import signal_name
 
 POLL_S = 0.05
 ALLOCATOR = {
@@ -149,7 +150,7 @@ class Workers:
             )
         name = None
         if code is not None and code < 0:
-            name = _signal_name(-code)
+            name = signal_name(-code)
         return Outcome(
             exit_code=code if code is not None and code >= 0 else None,
             signal=name,
@@ -246,13 +247,6 @@ def _raised(told: dict[str, str] | None, oom_killed: bool) -> dict[str, str] | N
     if told is None or not oom_killed or "SIGKILL" not in told["reason"]:
         return told
     return {**told, "status": "oom" if told["status"] == "crashed" else told["status"]}
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # most real-time signals have none
-        return f"signal {number}"
 
 
 def _kill(pid: int) -> None:

@@ -41,8 +41,8 @@ def simulate(schedule: Schedule) -> Figures:
     """Run a schedule and count what it takes.
 
     A vector is held from its arrival, from cycle 0 by its owner, until its last use or send at that
-    element; an own q that never moves and the sums at their owners take no register. A send takes
-    what was held when the cycle began: a partial sum leaves, everything else is copied.
+    element; the sums at their owners take no register, nor does any q where none is sent. A send
+    takes what was held when the cycle began: a partial sum leaves, everything else is copied.
     ScheduleError: an operand is missing; a product is computed twice, never, or is not asked for;
     two partial sums meet or one is left; a link or a register file is full; a row is malformed.
     """

@@ -7,7 +7,6 @@ import mmap
 import multiprocessing
 import os
 import shutil
-import signal
 import tempfile
 import warnings
 import weakref
@@ -19,6 +18,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from harness.processes import signal_name
 from harness.team import mate
 from harness.team.link import Link
 from harness.workload import Workload
@@ -53,11 +53,11 @@ class Team:
         self._finalizer = weakref.finalize(self, _end, self._pipes, self._processes, folder)
         # A fork has what the parent has imported and built; a worker on a GPU would need a spawn.
         context = multiprocessing.get_context("fork")
+        store, cpus = f"{folder}/store", _cpus()
         for rank in range(len(rows)):
             mine, its = context.Pipe()
             link = Link(rank, len(rows))
-            store = f"{folder}/store"
-            arguments = (link, rows[rank], part, self._shared, its, store, _cpus())
+            arguments = (link, rows[rank], part, self._shared, its, store, cpus)
             process = context.Process(target=mate.serve, args=arguments, daemon=True)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of threads, which a worker never uses
@@ -175,10 +175,7 @@ def _shared(workload: Workload) -> mate.Shared:
 
 
 def _ended(code: int) -> str:
-    if code < 0:
-        known = -code in set(signal.Signals)
-        return f"was killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
-    return f"exited with code {code}"
+    return f"was killed by {signal_name(-code)}" if code < 0 else f"exited with code {code}"
 
 
 def _cpus() -> list[int]:

@@ -24,6 +24,10 @@ class TeamOp(AttentionOp):
 
     workers: int = 2
 
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ValueError(f"workers must be at least 1: workers={self.workers}; write 2 or more")
+
     def rows(self, workload: Workload) -> tuple[Tensor, ...]:
         """Positions of the rows of q, k and v that each worker has, every row once."""
         raise NotImplementedError

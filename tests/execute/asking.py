@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.execute.workers import Outcome, Workers
+from harness.workload import Workload
 from tests.build import workload
 
 FAULTY = Path(__file__).parent.parent / "faults" / "faulty.py"
@@ -44,6 +45,32 @@ def probed(workers: Workers, *variants: dict[str, Any], **fields: Any) -> list[d
     outcomes = probe_outcomes(workers, *variants, **fields)
     assert all(outcome.answered for outcome in outcomes), outcomes
     return [outcome.result for outcome in outcomes]
+
+
+OWN = {"tensor": 2e-7, "row": 1e-6, "gradient": 1e-6, "largest_v": 4.0}
+"""An error of a definition that softmax attention of small shapes keeps."""
+
+
+def raced(
+    workers: Workers,
+    shape: Workload,
+    variants: dict[str, dict[str, Any]],
+    budget_s: float,
+    files: tuple[str, ...] = (),
+) -> dict[str, dict[str, Any]]:
+    """The answers of one race by name; the first is the baseline, `control` its copy."""
+    payload = {
+        "files": files,
+        "workload": shape.as_dict(),
+        "entrants": [{"name": n, "variant": v, "own": OWN} for n, v in variants.items()],
+        "has_baseline": True,
+        "controls": ["control"],
+        "rules": {"margin": 0.02, "alpha": 0.05, "budget_s": budget_s},
+        "seed": 1,
+    }
+    outcome = workers.run("race", payload, FAR)
+    assert outcome.answered, outcome
+    return {answer["name"]: answer for answer in outcome.result}
 
 
 class Pretended(Workers):

@@ -9,33 +9,18 @@ import pytest
 
 from harness.execute.workers import Workers
 from tests.build import workload
-from tests.execute.asking import FAR, described
+from tests.execute.asking import described, raced
 from tests.faults.bench import ADVERSARIAL
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, as only Linux can safely")
-OWN = {"tensor": 2e-7, "row": 1e-6, "gradient": 1e-6, "largest_v": 4.0}
 EAGER = "torch.compile compiled no frame: the call ran eagerly"
 TRICKS = ("hidden", "broken_graph", "compiled_anew")
 
 
-def raced(workers: Workers, **variants: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def race(workers: Workers, **variants: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The answers of one race, compiled, by name; the first is the baseline."""
     shape = workload(heads=1, q_len=32, head_dim=8, threads=1, compile=True)
-    entrants = [
-        {"name": name, "variant": variant, "own": OWN} for name, variant in variants.items()
-    ]
-    payload = {
-        "files": [str(ADVERSARIAL)],
-        "workload": shape.as_dict(),
-        "entrants": entrants,
-        "has_baseline": True,
-        "controls": ["control"],
-        "rules": {"margin": 0.02, "alpha": 0.05, "budget_s": 0.3},
-        "seed": 1,
-    }
-    outcome = workers.run("race", payload, FAR)
-    assert outcome.answered, outcome
-    return {answer["name"]: answer for answer in outcome.result}
+    return raced(workers, shape, variants, budget_s=0.3, files=(str(ADVERSARIAL),))
 
 
 def test_what_falls_back_leaves_and_a_copy_runs_the_graph_of_its_original(
@@ -43,7 +28,7 @@ def test_what_falls_back_leaves_and_a_copy_runs_the_graph_of_its_original(
 ) -> None:
     softmax = described("softmax")
     tricks = {trick: described("adversarial", trick=trick) for trick in TRICKS}
-    found = raced(workers, softmax=softmax, control=softmax, **tricks)
+    found = race(workers, softmax=softmax, control=softmax, **tricks)
     told = {name: (answer.get("status"), answer.get("reason")) for name, answer in found.items()}
     assert [told[name] for name in ("softmax", "control")] == [(None, None)] * 2
     for trick in ("hidden", "broken_graph"):
@@ -60,6 +45,6 @@ def test_what_falls_back_leaves_and_a_copy_runs_the_graph_of_its_original(
 
 def test_where_the_compiler_is_off_nothing_is_timed() -> None:
     with Workers({"TORCHDYNAMO_DISABLE": "1"}) as workers:
-        found = raced(workers, softmax=described("softmax"), honest=described("adversarial"))
+        found = race(workers, softmax=described("softmax"), honest=described("adversarial"))
     told = {name: (answer.get("status"), answer.get("reason")) for name, answer in found.items()}
     assert told == dict.fromkeys(("softmax", "honest"), ("fallback", EAGER))

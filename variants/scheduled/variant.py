@@ -40,8 +40,7 @@ class OnRing(TeamOp):
     parts: int | None = None
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise ValueError(f"workers must be at least 1: workers={self.workers}; write 2 or more")
+        TeamOp.__post_init__(self)
         least = 2 if self.schedule == "zigzag" else 1
         if self.parts is not None and (self.parts < least or self.parts % least):
             raise ValueError(
@@ -51,8 +50,7 @@ class OnRing(TeamOp):
 
     def made(self) -> Schedule:
         """The schedule, a vector of which is a block."""
-        parts = self.parts or _PARTS.get(self.schedule, 1)
-        return _made(self.schedule, self.workers * parts, self.workers)
+        return _made(*self._sizes)
 
     def rows(self, workload: Workload) -> tuple[Tensor, ...]:
         """The rows of the blocks that a worker owns."""
@@ -102,8 +100,7 @@ class OnRing(TeamOp):
 
     def steps(self) -> tuple[list[list[plan.Step]], list[list[plan.Step]]]:
         """What every worker does, forward and backward."""
-        made = self.made()
-        return _steps(made, self._queries_travel), _steps(made, True)
+        return _steps(*self._sizes, sums=self._queries_travel), _steps(*self._sizes, sums=True)
 
     def work(self, workload: Workload, mask: Mask, layout: Layout) -> tuple[Forward, Backward]:
         """What is computed on pairs of blocks, forward and backward."""
@@ -115,7 +112,7 @@ class OnRing(TeamOp):
         there, _ = self.steps()
         busiest = max(sum(self._flops(workload, layout, step) for step in own) for own in there)
         shared = workload.compulsory_bytes() // self.workers
-        cycles = _cycles(self.made())
+        cycles = _cycles(*self._sizes)
         return Cost(busiest, bytes=shared, cycles=cycles, time_growth=2.0, memory_growth=1.0)
 
     def sent_bytes(self, workload: Workload) -> int:
@@ -133,6 +130,15 @@ class OnRing(TeamOp):
         )
 
     @property
+    def _sizes(self) -> tuple[Name, int, int]:
+        parts = self.parts or _PARTS.get(self.schedule, 1)
+        return self.schedule, self.workers * parts, self.workers
+
+    @property
+    def _symmetric(self) -> bool:
+        return self.made().scheme == "symmetric"
+
+    @property
     def _queries_travel(self) -> bool:
         return self.schedule in ("half_fused", "causal_half")
 
@@ -140,7 +146,7 @@ class OnRing(TeamOp):
         return {
             "layout": layout,
             "scale": workload.scale,
-            "symmetric": self.made().scheme == "symmetric",
+            "symmetric": self._symmetric,
             "batch_heads": (workload.batch, workload.heads),
             "head_dim": workload.head_dim,
             "v_head_dim": workload.v_head_dim,
@@ -149,17 +155,16 @@ class OnRing(TeamOp):
 
     def _travel(self, of_query: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """How many tensors of a block and of its sums travel, forward and backward."""
-        symmetric = self.made().scheme == "symmetric"
         if not self._queries_travel:
             return {"of_blocks": 2, "of_sums": 0}, {"of_blocks": 2, "of_sums": 2}
-        with_q = 0 if symmetric else 1
+        with_q = 0 if self._symmetric else 1
         forward = {"of_blocks": 2 + with_q, "of_sums": 3}
         return forward, {"of_blocks": 2 + of_query + with_q, "of_sums": 3}
 
     def _flops(self, workload: Workload, layout: Layout, step: plan.Step) -> int:
         if step.pair is None:
             return 0
-        (i, j), both = step.pair, self.made().scheme == "symmetric"
+        (i, j), both = step.pair, self._symmetric
         d, dv = workload.head_dim, workload.v_head_dim
         found = 0
         for rows, keys in layout.tiles(i, j):
@@ -179,13 +184,13 @@ def _made(name: Name, n: int, m: int) -> Schedule:
 
 
 @functools.cache
-def _cycles(schedule: Schedule) -> int:
-    return simulate(schedule).cycles
+def _cycles(name: Name, n: int, m: int) -> int:
+    return simulate(_made(name, n, m)).cycles
 
 
 @functools.cache
-def _steps(schedule: Schedule, sums: bool) -> list[list[plan.Step]]:
-    return plan.steps(schedule, sums=sums)
+def _steps(name: Name, n: int, m: int, *, sums: bool) -> list[list[plan.Step]]:
+    return plan.steps(_made(name, n, m), sums=sums)
 
 
 @register("scheduled")
@@ -234,6 +239,5 @@ class ScheduledPolynomial(PolynomialFamily, OnRing):
         factor = torch.as_tensor(norm, dtype=workload.sum_dtype)
         factor = factor.reshape(1, 1, 1, 1) if factor.dim() == 0 else factor
         there, back = self._travel(PowerBackward.of_query)
-        there["of_sums"] = min(there["of_sums"], 1)
         forward = PowerForward(**common, **there, degree=self.degree, factor=factor)
         return forward, PowerBackward(**common, **back, degree=self.degree)

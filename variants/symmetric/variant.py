@@ -69,9 +69,9 @@ class Symmetric(AttentionOp):
     def unsupported(self, workload: Workload) -> str | None:
         """All but q = k, and what the kernel cannot do."""
         if workload.shared == "none":
-            hindrance = _unsharable(workload)
-            if hindrance is not None:
-                return f"symmetric needs q = k, which {hindrance} cannot have"
+            fault = workload.unshareable("qk")
+            if fault is not None:
+                return f"symmetric needs q = k: {fault}"
             return "symmetric needs q = k, and this workload has shared=none; write shared: qk"
         reason = triangle.unsupported(workload) if self.kernel == "triangle" else None
         return reason or self.defined_as().unsupported(workload)
@@ -91,14 +91,3 @@ class Symmetric(AttentionOp):
             time_growth=2.0,
             memory_growth=1.0,
         )
-
-
-def _unsharable(workload: Workload) -> str | None:
-    """What of a workload keeps q and k from being the same; None where nothing does."""
-    if workload.pass_ == "decode":
-        return "decode"
-    if workload.kv_heads != workload.heads:
-        return "kv_heads < heads"
-    if workload.q_len != workload.kv_len:
-        return "kv_len other than q_len"
-    return None
