@@ -173,9 +173,9 @@ def _asked(cases: Sequence[Case], claim: Claim, variant: str) -> list[Case]:
     mine = [case for case in cases if case[1]["variant"] == variant]
     if not mine:
         raise _UntestableError(f"the run has no case of {variant}")
-    kept = [case for case in mine if claim.condition.keeps_workload(case[0])]
+    kept = [case for case in mine if claim.condition.keeps(case[0])]
     if not kept:
-        elsewhere = [case for case in mine if anywhere(claim.condition).keeps_workload(case[0])]
+        elsewhere = [case for case in mine if anywhere(claim.condition).keeps(case[0])]
         devices = " and ".join(in_order(workload.device for workload, _ in elsewhere))
         said = f"the run was on {devices}" if elsewhere else "the run has no such workload"
         raise _UntestableError(f"asks for {claim.where}; {said}")

@@ -86,7 +86,9 @@ def compare(a: Path, b: Path, options: Options | None = None) -> Comparison:
     versions = _allowed(one, other, "versions", asked.across_versions)
     both = [case for name, case in one.cases.items() if name in other.cases]
     if not both:
-        raise RunError(f"{a} and {b}: no case in common; name two runs of one suite")
+        raise RunError(
+            f"{a} and {b}: no timed case in common; name two runs of one suite that times cases"
+        )
     measure = one.manifest["suite"]["measure"]
     margin = measure["margin"] if asked.margin is None else asked.margin
     rules = Rules(margin, measure["alpha"])

@@ -13,8 +13,8 @@ PASSES = ("forward", "backward", "forward+backward", "decode")
 # What tells workloads apart, in the order in which a title names it.
 WORKLOAD = (
     "pass", "mask", "shared", "dtype", "bias", "batch", "heads", "kv_heads", "head_dim",
-    "v_head_dim", "footprint", "q_len", "kv_len", "scale", "level", "device", "threads", "compile",
-    "inputs", "seed", "suite", "machine", "run",
+    "v_head_dim", "footprint", "aspect", "q_len", "kv_len", "scale", "level", "device", "threads",
+    "compile", "inputs", "seed", "suite", "machine", "run",
 )  # fmt: skip
 # Left out of titles where they follow from the column named.
 _FOLLOWS = {"kv_heads": "heads", "v_head_dim": "head_dim"}
@@ -122,7 +122,14 @@ def _key(row: Row, kv_rule: int | None) -> tuple[tuple[str, Any], ...]:
     swept: dict[str, int | None] = {_axis(row["pass"]): None}
     if row["pass"] != "decode":
         swept["kv_len"] = kv_rule
-    return tuple((name, swept[name] if name in swept else row.get(name)) for name in WORKLOAD)
+    given = {**row, "aspect": _aspect(row)}
+    return tuple((name, swept[name] if name in swept else given.get(name)) for name in WORKLOAD)
+
+
+def _aspect(row: Row) -> str | None:
+    """Height over width: images of one number of pixels need not be of one shape."""
+    height, width = row.get("height"), row.get("width")
+    return None if height is None or width is None else f"{height / width:g}"
 
 
 def _kv_rules(rows: Sequence[Row]) -> list[int | None]:

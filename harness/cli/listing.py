@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,16 @@ def list_suites(as_json: bool) -> None:
         suite = load_suite(str(path))
         blocks, cases = suite.counts()
         row: dict[str, Any] = {"name": name, "blocks": blocks, "cases": cases}
+        row["schedules"] = len(suite.schedules)
         rows.append({**row, "description": suite.description, "path": str(path)})
     if as_json:
         print_json(rows)
         return
-    table = Table("suite", "blocks", "cases", "question", box=None, pad_edge=False)
+    table = Table("suite", "to run", "question", box=None, pad_edge=False)
     for row in rows:
-        table.add_row(row["name"], str(row["blocks"]), str(row["cases"]), row["description"])
+        table.add_row(
+            row["name"], amounts(row["blocks"], row["cases"], row["schedules"]), row["description"]
+        )
     Console().print(table)
 
 
@@ -100,7 +104,9 @@ def list_runs(root: Path, as_json: bool) -> None:
         pad_edge=False,
     )
     for row in rows:
-        outcomes = ", ".join(f"{n} {status}" for status, n in row["outcomes"].items())
+        found = [f"{n} {status}" for status, n in row["outcomes"].items()]
+        found += [f"{n} schedules {status}" for status, n in row["schedules"].items()]
+        outcomes = ", ".join(found)
         state = outcomes if row["ended_utc"] else f"{outcomes or 'nothing yet'} (unfinished)"
         table.add_row(row["folder"], row["suite"], row["machine"], row["started_utc"], state)
     Console().print(table)
@@ -108,7 +114,7 @@ def list_runs(root: Path, as_json: bool) -> None:
 
 def described_run(folder: Path) -> dict[str, Any]:
     """What a list says of a run: suite, machine, times, counts by status."""
-    from harness.records import CaseRecord, read_manifest, read_records
+    from harness.records import CaseRecord, ScheduleRecord, read_manifest, read_records
 
     try:
         manifest = read_manifest(folder)
@@ -120,20 +126,28 @@ def described_run(folder: Path) -> dict[str, Any]:
             "started_utc": "?",
             "ended_utc": None,
             "outcomes": {},
+            "schedules": {},
             "problem": str(error),
         }
-    outcomes: dict[str, int] = {}
-    for record in read_records(folder):
-        if isinstance(record, CaseRecord):
-            outcomes[record.status] = outcomes.get(record.status, 0) + 1
+    records = list(read_records(folder))
+    outcomes = Counter(one.status for one in records if isinstance(one, CaseRecord))
+    simulated = Counter(one.status for one in records if isinstance(one, ScheduleRecord))
     return {
         "folder": str(folder),
         "suite": manifest["suite"]["name"],
         "machine": manifest["machine_name"],
         "started_utc": manifest["started_utc"],
         "ended_utc": manifest.get("ended_utc"),
-        "outcomes": outcomes,
+        "outcomes": dict(outcomes),
+        "schedules": dict(simulated),
     }
+
+
+def amounts(blocks: int, cases: int, schedules: int) -> str:
+    """How much a suite holds: `8 blocks, 96 cases`, `96 schedules`."""
+    timed = f"{blocks} blocks, {cases} cases" if blocks or not schedules else ""
+    simulated = f"{schedules} schedules" if schedules else ""
+    return ", ".join(filter(None, [timed, simulated]))
 
 
 def summary(cls: type) -> str:

@@ -9,6 +9,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from harness.cli.options import complete_run, print_json, write_output
+from harness.errors import OptionError
 
 Format = Literal["csv", "parquet", "markdown", "latex", "json"]
 _RUNS = click.argument(
@@ -46,13 +47,21 @@ def report_command(runs: tuple[Path, ...], out: Path | None, as_json: bool) -> N
 )
 @click.option("--out", metavar="FILE", help="Standard output when left out.")
 @click.option("--claims", is_flag=True, help="What became of the claims instead, one row each.")
-def export_command(runs: tuple[Path, ...], form: Format, out: str | None, claims: bool) -> None:
+@click.option("--schedules", is_flag=True, help="The simulated schedules instead, one row each.")
+def export_command(
+    runs: tuple[Path, ...], form: Format, out: str | None, claims: bool, schedules: bool
+) -> None:
     """Write the records of RUNS, one row a case."""
+    from harness import records
     from harness.records import load, named_runs
     from harness.report.claims import table
     from harness.report.export import export
 
-    frame = load(runs)
+    if claims and schedules:
+        raise OptionError("--claims and --schedules exclude each other; leave one out")
+    frame = records.schedules(runs) if schedules else load(runs)
+    if schedules and frame.empty:
+        raise OptionError(f"--schedules: none was simulated in {', '.join(map(str, runs))}")
     if claims:
         frame = table(frame, {name: told for name, (_, told) in named_runs(runs).items()})
     write_output(export(frame, form), out)

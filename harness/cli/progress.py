@@ -55,7 +55,10 @@ class Progress:
 
     def listeners(self) -> Listeners:
         """What a run tells."""
-        return Listeners(self._starts, self._ended)
+        return Listeners(self._starts, self._ended, self._simulated)
+
+    def _simulated(self, count: int, seconds: float) -> None:
+        self._console.print(f"{count} schedules simulated ({seconds:.1f} s)", markup=False)
 
     def _starts(self, number: int, block: Block) -> None:
         self.done = number - 1

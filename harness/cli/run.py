@@ -73,15 +73,19 @@ def run_command(
 
 
 def _announce(suite: Any, budget: float | None, *, as_json: bool) -> None:
+    from harness.cli.listing import amounts
     from harness.execute.estimate import estimate_s
 
     blocks, cases = suite.counts()
     about = estimate_s(suite, budget)
     if as_json:
-        print_json({"suite": suite.name, "blocks": blocks, "cases": cases, "about_s": about})
+        counts = {"blocks": blocks, "cases": cases, "schedules": len(suite.schedules)}
+        print_json({"suite": suite.name, **counts, "about_s": about})
         return
-    text = f"{suite.name}: {blocks} blocks, {cases} cases, about {_minutes(about)}"
-    click.echo(text, err=True)
+    click.echo(
+        f"{suite.name}: {amounts(blocks, cases, len(suite.schedules))}, about {_minutes(about)}",
+        err=True,
+    )
 
 
 def _execute(
@@ -94,8 +98,9 @@ def _execute(
     from harness.cli.progress import Progress
     from harness.execute.local import Request, default_folder, run_suite
 
-    first = next(suite.blocks())
-    folder = out if out is not None else default_folder(suite, first.workload.device)
+    first = next(suite.blocks(), None)
+    device = first.workload.device if first is not None else "cpu"
+    folder = out if out is not None else default_folder(suite, device)
     for name in ("SIGTERM", "SIGHUP"):  # asked to end, or the terminal is gone: as Ctrl-C
         number = getattr(signal, name, None)
         # Under nohup the signal is ignored, and stays so.
@@ -107,9 +112,11 @@ def _execute(
             run_suite(request, progress.listeners())
         except KeyboardInterrupt:
             progress.stop()
+            blocks = suite.counts()[0]
+            after = f" after {progress.done} of {blocks} blocks" if blocks else ""
             click.echo(
-                f"interrupted after {progress.done} of {suite.counts()[0]} blocks; what was "
-                f"measured is in {folder}\nresume with: {_resume_command(folder)}",
+                f"interrupted{after}; what was {'measured' if blocks else 'simulated'} is in "
+                f"{folder}\nresume with: {_resume_command(folder)}",
                 err=True,
             )
             sys.exit(3)
@@ -117,23 +124,14 @@ def _execute(
 
 
 def _conclude(folder: Path, *, report: bool, as_json: bool) -> None:
-    from harness.records import load, read_manifest
-    from harness.report.alarms import alarms
-    from harness.report.claims import sheets
-    from harness.report.tables import failures, matrix, outcomes
+    from harness.cli.tables import Told
 
-    frame = load(folder)
-    manifest = read_manifest(folder)
-    claims = sheets(frame, {manifest["run"]: manifest})
+    told = Told.of(folder)
     page = _page(folder) if report else None
-    counts = {str(status): int(count) for status, count in frame["status"].value_counts().items()}
     if as_json:
-        told = {"run": str(folder), "page": page, "outcomes": counts}
-        print_json(told if not claims else {**told, "claims": claims[0].counts})
+        print_json({"run": str(folder), "page": page, **told.as_dict()})
         return
-    from harness.cli.tables import print_report
-
-    print_report(matrix(frame), outcomes(frame), failures(frame), alarms(frame), claims)
+    told.print()
     click.echo(
         f"no report; write one with: attnbench report {folder}" if page is None else f"page: {page}"
     )

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from harness.schedule.solution import Solution
 
 _COUNT = click.IntRange(min=1)
+MOST_VECTORS = 1024
+"""2 n^2 operations are listed: half a minute for so many."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,11 @@ def _check(wanted: Wanted, plot: Path | None) -> None:
     if not wanted.time_limit > 0:
         raise OptionError(
             f"--time-limit must be above 0 seconds, found {wanted.time_limit:g}; write 60"
+        )
+    if wanted.n > MOST_VECTORS:
+        raise OptionError(
+            f"--n {wanted.n}: a schedule is written out cycle by cycle, for at most "
+            f"{MOST_VECTORS:,} vectors; harness.schedule.closed_form has the cycles of more"
         )
     if wanted.n % wanted.m:
         fits = ", ".join(str(m) for m in range(1, wanted.n + 1) if wanted.n % m == 0)

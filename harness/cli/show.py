@@ -10,7 +10,7 @@ import click
 from rich.table import Table
 
 from harness.cli.console import Console
-from harness.cli.listing import described_run, summary
+from harness.cli.listing import amounts, described_run, summary
 from harness.cli.options import RESULTS, complete_run, find_runs, load_variants, print_json
 from harness.errors import OptionError, suggest
 
@@ -115,9 +115,10 @@ def _suite(name: str) -> dict[str, Any]:
         "path": str(suite.path),
         "blocks": blocks,
         "cases": cases,
+        "schedules": [str(case) for case in suite.schedules],
         "about_s": estimate_s(suite),
         "variants": [str(spec) for spec in suite.variants],
-        "baseline": str(suite.baseline),
+        "baseline": None if suite.baseline is None else str(suite.baseline),
         "measure": suite.as_dict()["measure"],
         "workloads": [str(workload) for workload in suite.workloads()],
         "claims": [f"{claim.claim} ({claim.source})" for claim in suite.claims],
@@ -149,29 +150,23 @@ def _print_variant(content: dict[str, Any]) -> None:
 def _print_suite(content: dict[str, Any]) -> None:
     click.echo(f"{content['name']}: {content['description']}")
     click.echo(f"file: {content['path']}")
-    click.echo(
-        f"{content['blocks']} blocks, {content['cases']} cases, about {content['about_s']:.0f} s"
-    )
-    click.echo(f"variants: {', '.join(content['variants'])}; baseline {content['baseline']}")
-    click.echo("measure: " + ", ".join(f"{k}={v}" for k, v in content["measure"].items()))
-    for line in content["workloads"]:
+    amount = amounts(content["blocks"], content["cases"], len(content["schedules"]))
+    click.echo(f"{amount}, about {content['about_s']:.0f} s")
+    if content["variants"]:
+        click.echo(f"variants: {', '.join(content['variants'])}; baseline {content['baseline']}")
+        click.echo("measure: " + ", ".join(f"{k}={v}" for k, v in content["measure"].items()))
+    for line in [*content["workloads"], *content["schedules"]]:
         click.echo(f"  {line}")
     for line in content["claims"]:
         click.echo(f"claim: {line}")
 
 
 def _print_run(content: dict[str, Any]) -> None:
-    from harness.cli.tables import print_report
-    from harness.records import load
-    from harness.report.alarms import alarms
-    from harness.report.claims import sheets
-    from harness.report.tables import failures, matrix, outcomes
+    from harness.cli.tables import Told
 
     manifest = content["manifest"]
     click.echo(
         f"{manifest['run']}: suite {manifest['suite']['name']} on {manifest['machine_name']}"
     )
     click.echo(f"started {manifest['started_utc']}, ended {manifest.get('ended_utc', 'not yet')}")
-    frame = load(content["folder"])
-    claims = sheets(frame, {manifest["run"]: manifest})
-    print_report(matrix(frame), outcomes(frame), failures(frame), alarms(frame), claims)
+    Told.of(Path(content["folder"])).print()

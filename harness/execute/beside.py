@@ -28,7 +28,7 @@ AGAIN_S, PAUSE_S = 1.0, 0.02
 
 def limits(payload: dict[str, Any], folder: Path) -> dict[str, float]:
     """The ceilings of `{"workload"}`, measured for longer than beside a race; {} where none are."""
-    workload = Workload.model_validate(payload["workload"])
+    workload = Workload.model_validate(payload["workload"]).carried
     meter = CeilingMeter(workload, start_device(workload), AGAIN_S)
     begin = time.perf_counter()
     while time.perf_counter() - begin < AGAIN_S:
@@ -77,6 +77,8 @@ class Beside:
         except OSError:
             raise
         except Exception as error:  # a variant that raises costs only itself
+            # A device that it broke for all raises again, while this is the one that is named.
+            self._device.synchronize()
             entrant.fault = (status_of(error), reason_of(error))
         else:
             if used is not None:

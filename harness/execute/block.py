@@ -30,7 +30,7 @@ from harness.roofline import Ceilings
 from harness.suite import Block, Measure
 from harness.workload import Case
 
-CONTROL = "control"
+CONTROL = "copy of the baseline"  # no variant is written so
 Record = CaseRecord | ControlRecord
 _SAMPLES = ("rounds_s", "warmup_s", "host_s", "throttled", "ceilings")
 
@@ -242,6 +242,7 @@ class BlockRun:
             semantics=entry.semantics,
             gate=entry.gate,
             launches=tuple(entry.launches),
+            limits=entry.limits,
             failure=entry.failure,
             ended_utc=utc_now(),
         )

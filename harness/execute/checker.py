@@ -14,7 +14,7 @@ from harness.mask import Mask
 from harness.measure.calls import Buffers, Produced, make_buffers
 from harness.measure.latency import Entrant
 from harness.measure.norms import gradient_error
-from harness.measure.numerics import row_fault, row_limit, shape_fault
+from harness.measure.numerics import gradient_bound, row_fault, row_limit, shape_fault
 from harness.measure.truth import Asked, OwnError, in_own_dtype, run_definition
 from harness.variant import AttentionOp, definition_key
 from harness.workload import Workload
@@ -138,15 +138,16 @@ class Checker:
         # Rows are held to the largest of them: a row may see one key and have no gradient.
         largest = right.square().sum(-1).sqrt().amax(-1, keepdim=True)
         largest = torch.maximum(largest, expected.sizes[0][..., None])
-        eps = torch.finfo(self._pool.workload.torch_dtype).eps
-        share = SLACK * (8 * max(own.gradient, expected.own_gradient) + 32 * eps)
+        own_error = max(own.gradient, expected.own_gradient)
+        # A row may err by more than the rows together.
+        share = SLACK * (6 * own_error + gradient_bound(own_error, self._pool.workload))
         limit = (share * largest).expand(found.shape[:3])
         fault = row_fault(found, right, expected.judged, limit)
         return None if fault is None else f"gradient of q: {fault}"
 
     def _kv_fault(self, produced: Produced, expected: _Expected, own: OwnError) -> str | None:
-        eps = torch.finfo(self._pool.workload.torch_dtype).eps
-        bound = SLACK * (2 * max(own.gradient, expected.own_gradient) + 32 * eps)
+        own_error = max(own.gradient, expected.own_gradient)
+        bound = SLACK * gradient_bound(own_error, self._pool.workload)
         known = expected.gradients[1:], expected.sizes[1:]
         for name, found, right, size in zip("kv", produced.gradients[1:], *known, strict=True):
             error = gradient_error((found.detach(),), (right,), (size,))

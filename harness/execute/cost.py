@@ -11,10 +11,11 @@ from typing import Any
 from harness import roofline
 from harness.errors import VariantError
 from harness.records.schema import CostResult, Launch
-from harness.variant import AttentionOp, Carrier, Cost
+from harness.roofline import Ceilings
+from harness.variant import AttentionOp, Carrier, Cost, TeamOp
 from harness.workload import Workload
 
-_AMOUNTS = ("flops", "bytes", "state_bytes", "projection_flops", "parameters", "cycles")
+_AMOUNTS = ("flops", "bytes", "state_bytes", "projection_flops", "parameters", "cycles", "vectors")
 _GROWTHS = ("time_growth", "memory_growth")
 
 
@@ -40,6 +41,8 @@ def cost_of(op: AttentionOp, workload: Workload) -> dict[str, Any]:
         "projection_flops": claimed.projection_flops,
         "parameters": claimed.parameters,
         "cycles": claimed.cycles,
+        "vectors": claimed.vectors,
+        "workers": op.workers if isinstance(op, TeamOp) else None,
         "time_growth": claimed.time_growth,
         "memory_growth": claimed.memory_growth,
     }
@@ -51,12 +54,15 @@ def _bytes_of_layer(claimed: Cost, workload: Workload) -> int:
     return (moved + (claimed.parameters or 0)) * workload.torch_dtype.itemsize
 
 
-def beyond_limits(launches: Sequence[Launch], cost: CostResult | None) -> str | None:
+def beyond_limits(
+    launches: Sequence[Launch], cost: CostResult | None, again: Ceilings | None = None
+) -> str | None:
     """Why the median latency of these launches cannot be true; None when it can, or none tells.
 
-    Judged by the best ceilings of all launches: what a machine reached once, it can.
+    Judged by the best ceilings of all launches and of those measured once more (`again`): what a
+    machine reached once, it can.
     """
-    ceilings = roofline.best(launch.ceilings for launch in launches)
+    ceilings = roofline.best((*(launch.ceilings for launch in launches), again))
     medians = [statistics.median(launch.rounds_s) for launch in launches if launch.rounds_s]
     if ceilings is None or cost is None or not medians:
         return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness import roofline
 from harness.execute.cost import beyond_limits
 from harness.records.schema import (
     CostResult,
@@ -37,6 +36,7 @@ class Entry:
     gate: GateResult | None = None
     launches: list[Launch] = field(default_factory=list)
     energy: EnergyResult | None = None
+    limits: Ceilings | None = None
 
     @property
     def runs(self) -> bool:
@@ -60,10 +60,7 @@ class Entry:
         again: ceilings measured once more. The block is not raced again: what was timed beside it
         is true. Where it is the baseline, the others keep their latencies and have no ratio.
         """
-        if again is not None:
-            last = self.launches[-1]
-            best = roofline.best((last.ceilings, again))
-            self.launches[-1] = last.model_copy(update={"ceilings": best})
-        reason = beyond_limits(self.launches, self.cost)
+        self.limits = again
+        reason = beyond_limits(self.launches, self.cost, again)
         if reason is not None:
             self.status, self.reason, self.energy = "impossible", reason, None

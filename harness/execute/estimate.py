@@ -16,6 +16,8 @@ _BACKWARD = 3.5
 _CHECKS = 20
 """Calls that checking a case costs: its definition in float64, the mutants of that, its probe."""
 _WARM_UP = 3
+_OPERATION_S = 1e-5
+"""Of a schedule that is made and simulated."""
 
 
 def estimate_s(suite: Suite, budget_s: float | None = None) -> float:
@@ -24,7 +26,7 @@ def estimate_s(suite: Suite, budget_s: float | None = None) -> float:
     budget_s: what the run should take; checks and a few calls of each case it takes nevertheless.
     """
     measure = suite.measure
-    least = whole = 0.0
+    least = whole = _OPERATION_S * sum(case.most_operations for case in suite.schedules)
     for block in suite.blocks():
         cases, call_s = len(block.cases), _call_s(block.workload)
         checks = measure.launches * _LAUNCH_S + cases * (_CASE_S + _CHECKS * call_s)

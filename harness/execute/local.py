@@ -15,12 +15,13 @@ from typing import Any
 from harness import variant
 from harness.errors import RunError
 from harness.execute.block import BlockRun, Record, described, failure_of, utc_now
+from harness.execute.schedules import simulated
 from harness.execute.workers import Workers, allocator
 from harness.machine import describe_machine, hazards, machine_slug
 from harness.records import SCHEMA, Store, controls, holds_run, read_manifest
 from harness.records.manifest import differences
 from harness.records.store import RECORDS
-from harness.suite import Block, Suite
+from harness.suite import Block, ScheduleCase, Suite
 from harness.workload import Case
 
 OnBlock = Callable[[int, Block, Sequence[Record], float], None]
@@ -40,10 +41,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Listeners:
-    """Told of each block before and after it runs, with its number from 1 and its seconds."""
+    """Told of each block before and after it runs, with its number from 1 and its seconds.
+
+    simulated: told of how many schedules were, and in how many seconds.
+    """
 
     starts: Callable[[int, Block], None]
     ended: OnBlock
+    simulated: Callable[[int, float], None] = lambda *_: None
 
 
 def default_folder(suite: Suite, device: str) -> Path:
@@ -67,9 +72,12 @@ def run_suite(request: Request, listeners: Listeners) -> None:
     with Store(request.folder) as store:
         manifest = _open(store, request)
         blocks = list(request.suite.blocks())
+        schedules = request.suite.schedules
         done = store.keep_whole_blocks(
             {block.id: frozenset(case.id for case in block.cases) for block in blocks}
+            | {case.id: frozenset([case.id]) for case in schedules}
         )
+        _simulate(store, [case for case in schedules if case.id not in done], listeners)
         with Workers() as workers:
             remaining = [(n, b) for n, b in enumerate(blocks, 1) if b.id not in done]
             cases = [case for _, block in remaining for case in block.cases]
@@ -90,6 +98,14 @@ def control_share(folder: Path) -> dict[str, int]:
         "undecided": undecided,
         "different": len(verdicts) - same - undecided,
     }
+
+
+def _simulate(store: Store, cases: Sequence[ScheduleCase], listeners: Listeners) -> None:
+    begin = time.monotonic()
+    for record in simulated(cases):
+        store.append([record])
+    if cases:
+        listeners.simulated(len(cases), time.monotonic() - begin)
 
 
 def _run_blocks(

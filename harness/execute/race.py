@@ -98,13 +98,15 @@ class _Start:
                 eager = ran_eagerly(_again(entrant.call))
                 entrant.fault = None if eager is None else ("fallback", eager)
         except Exception as error:  # a variant that raises costs only itself
+            # A device that it broke for all raises again, while this is the one that is named.
+            self.device.synchronize()
             entrant.fault = (status_of(error), reason_of(error))
             self.inspector.process(searched=True)
         return entrant
 
     def _other_kernel(self, call: Call) -> str | None:
         """Why on some values of the race another kernel runs than was asked for."""
-        if not call.op.adaptive:
+        if not (call.op.adaptive and call.op.expected_kernels(self.workload)):
             return None
         for draw in range(self.pool.draws):
             self.pool.refill(draw)

@@ -33,9 +33,9 @@ def sequential(payload: dict[str, Any], folder: Path) -> dict[str, dict[str, flo
     """
     running = Running(folder)
     load_variants(payload["files"])
-    workload = Workload.model_validate(payload["workload"])
-    device = start_device(workload)
-    kernel, copy = _calls(payload, workload, device)
+    asked = Workload.model_validate(payload["workload"])
+    device = start_device(asked.carried)
+    kernel, copy = _calls(payload, asked, device)
     answers = {}
     for index, (name, median) in enumerate(METHODS.items()):
         running(index)
@@ -47,13 +47,14 @@ def sequential(payload: dict[str, Any], folder: Path) -> dict[str, dict[str, flo
     return answers
 
 
-def _calls(payload: dict[str, Any], workload: Workload, device: Device) -> tuple[Call, Call]:
+def _calls(payload: dict[str, Any], asked: Workload, device: Device) -> tuple[Call, Call]:
     """The kernel and its copy on the same buffers, as in a race; each called once."""
+    workload = asked.carried
     mask, upstream = workload.build_mask(), None
     if workload.has_gradients:
         upstream = make_output_gradient(workload, torch.arange(workload.q_len), 1)
     buffers = make_buffers(workload, make_inputs(workload, 1), upstream)
-    op = measured(payload["variant"], workload)
+    op = measured(payload["variant"], asked)
     kernel, copy = (prepare(op, workload, mask, buffers) for _ in range(2))
     if payload["slowed"]:
         slow_down(copy, payload["slowed"], device)

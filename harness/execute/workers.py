@@ -143,9 +143,10 @@ class Workers:
         with contextlib.suppress(OSError, json.JSONDecodeError):
             answer = json.loads((folder / worker.ANSWER).read_text())
             return Outcome(
-                result=answer.get("result"),
+                result=_each_raised(answer.get("result"), oom_killed),
                 task_s=answer.get("task_s"),
                 raised=_raised(answer.get("raised"), oom_killed),
+                running=running,
                 output=output,
             )
         name = None
@@ -247,6 +248,17 @@ def _raised(told: dict[str, str] | None, oom_killed: bool) -> dict[str, str] | N
     if told is None or not oom_killed or "SIGKILL" not in told["reason"]:
         return told
     return {**told, "status": "oom" if told["status"] == "crashed" else told["status"]}
+
+
+def _each_raised(result: Any, oom_killed: bool) -> Any:
+    """The same of each entrant of a race: one that failed is an answer among the others'."""
+    if not isinstance(result, list):
+        return result
+    return [_raised(one, oom_killed) if _failed(one) else one for one in result]
+
+
+def _failed(answer: Any) -> bool:
+    return isinstance(answer, dict) and {"status", "reason"} <= set(answer)
 
 
 def _kill(pid: int) -> None:

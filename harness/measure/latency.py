@@ -207,6 +207,8 @@ class Race:
                 self.running(index)
             entrant.fault = self.inspector.after(entrant, timing.result, draw, timing.seconds, care)
         except Exception as error:  # a variant that raises costs only itself
+            # A device that it broke for all raises again, while this is the one that is named.
+            self.device.synchronize()
             entrant.fault = (status_of(error), reason_of(error))
             self.inspector.process(searched=True)
         # Not in a finally: a variant that ends the process must still be the one named.

@@ -128,11 +128,16 @@ def _judge_gradients(
     found = (dq[:, :, truth.rows], dk, dv)
     known = zip(found, truth.gradients, truth.gradient_sizes, strict=True)
     errors = [gradient_error((a,), (b,), (size,)) for a, b, size in known]
-    eps, accumulator = _epsilons(workload)
-    bound = 2 * _finite(truth.own.gradient) + 4 * eps + 32 * accumulator
+    bound = gradient_bound(truth.own.gradient, workload)
     names = [name for name, e in zip(("q", "k", "v"), errors, strict=True) if not e <= bound]
     text = f"gradient of {', '.join(names)}: error {max(errors):.2g} above the bound {bound:.2g}"
     return max(errors), bound, text if names else None
+
+
+def gradient_bound(own: float, workload: Workload) -> float:
+    """2 own + 4 eps + 32 eps of the sums; own: what the definition errs by in the dtype."""
+    eps, accumulator = _epsilons(workload)
+    return 2 * _finite(own) + 4 * eps + 32 * accumulator
 
 
 def shape_fault(produced: Produced, workload: Workload) -> str | None:

@@ -73,6 +73,19 @@ def _of_products(backend: str) -> _Setting:
     )
 
 
+def _of_cuda(what: str, name: str) -> tuple[_Setting, ...]:
+    """A setting of products or attention on GPUs, where this torch has it."""
+    read, write = getattr(_C, f"_get_{name}", None), getattr(_C, f"_set_{name}", None)
+    if read is None or write is None:
+        return ()
+
+    def put_back(held: Any) -> None:
+        # Some are pairs, which their setter takes apart.
+        write(*(held if isinstance(held, tuple) else (held,)))
+
+    return (_Setting(what, read, put_back),)
+
+
 # First, since an active mode may answer for every torch function that the rest is read by.
 _MODES = (
     _Setting("default device", _default_device, lambda _: torch.set_default_device(None)),
@@ -123,6 +136,12 @@ _SELDOM = (
         )
         for kind in ("cpu", "cuda")
     ),
+    *_of_cuda("float16 sums of float16 products", "cublas_allow_fp16_accumulation"),
+    *_of_cuda("reduced sums of float16 products", "cublas_allow_fp16_reduced_precision_reduction"),
+    *_of_cuda("reduced sums of bfloat16 products", "cublas_allow_bf16_reduced_precision_reduction"),
+    *_of_cuda("reduced sums of math SDPA", "math_sdp_allow_fp16_bf16_reduction"),
+    *_of_cuda("BLAS library on GPUs", "blas_preferred_backend"),
+    *_of_cuda("order of SDPA kernels", "sdp_priority_order"),
     _Setting("mkldnn allowed", _C._get_mkldnn_enabled, _C._set_mkldnn_enabled),
     _Setting("cuDNN benchmark", _C._get_cudnn_benchmark, _C._set_cudnn_benchmark),
     _Setting("flushing of denormals", _flushes_denormals, torch.set_flush_denormal),

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from harness import roofline, statistics
-from harness.records.schema import CaseRecord, ControlRecord, Launch
+from harness.records.schema import CaseRecord, ControlRecord, Launch, ScheduleRecord
 from harness.records.store import read_manifest, read_records
 
 Row = dict[str, Any]
@@ -27,7 +27,12 @@ COLUMNS = """
     flops flops_per_s kernels executed_flops projection_flops parameters compulsory_bytes
     bytes_per_s bound_by attainable_s attainable_fraction claimed_time_growth claimed_memory_growth
     mutants_killed mutants_survived vacuous semantics_held semantics_not_probed throttled_rounds
-    energy_joules energy_resolution_joules sent_bytes cycles
+    energy_joules energy_resolution_joules workers sent_bytes cycles vectors
+""".split()
+
+SCHEDULE_COLUMNS = """
+    run suite schedule scheme vectors elements status reason cycles bound ring_cycles saving
+    utilisation operations registers vector_words score_words
 """.split()
 
 
@@ -79,6 +84,22 @@ def controls(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
     )
 
 
+def schedules(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
+    """One row a simulated schedule, with the columns SCHEDULE_COLUMNS.
+
+    saving = 1 - cycles / ring_cycles; utilisation = operations / (elements cycles).
+    """
+    rows: list[Row] = []
+    for run, (folder, manifest) in named_runs(paths).items():
+        named = {"run": run, "suite": manifest["suite"]["name"]}
+        rows += [
+            named | _schedule_row(record)
+            for record in read_records(folder)
+            if isinstance(record, ScheduleRecord)
+        ]
+    return pd.DataFrame(rows, columns=SCHEDULE_COLUMNS)
+
+
 def samples(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
     """Every sample, one row each: run, case_id, variant, launch, phase, index, seconds.
 
@@ -87,14 +108,14 @@ def samples(paths: Iterable[Path | str] | Path | str) -> pd.DataFrame:
     rows: list[Row] = []
     for run, (folder, _) in named_runs(paths).items():
         for record in read_records(folder):
-            case = isinstance(record, CaseRecord)
+            if isinstance(record, ScheduleRecord):
+                continue
             named = {
                 "run": run,
                 "block_id": record.block_id,
                 "case_id": record.case_id if isinstance(record, CaseRecord) else None,
                 "variant": record.variant.text if isinstance(record, CaseRecord) else "control",
             }
-            assert case or isinstance(record, ControlRecord)
             for number, launch in enumerate(record.launches):
                 for phase, times in (("warmup", launch.warmup_s), ("round", launch.rounds_s)):
                     rows += [
@@ -121,6 +142,18 @@ def named_runs(
         taken = itertools.takewhile(found.__contains__, (f"{name}-{n}" for n in itertools.count(2)))
         found[f"{name}-{len(list(taken)) + 2}" if name in found else name] = folder, manifest
     return found
+
+
+def _schedule_row(record: ScheduleRecord) -> Row:
+    row = record.model_dump(include={"schedule", "vectors", "elements", "status", "reason"})
+    found = record.figures
+    if found is None:
+        return row
+    return row | {
+        **found.model_dump(),
+        "saving": 1 - found.cycles / found.ring_cycles,
+        "utilisation": found.operations / (record.elements * found.cycles),
+    }
 
 
 def _rules(measure: Mapping[str, Any], compared: int) -> Row:
@@ -189,7 +222,9 @@ def _checks(record: CaseRecord) -> Row:
             "compulsory_bytes": record.cost.compulsory_bytes,
             "projection_flops": record.cost.projection_flops,
             "parameters": record.cost.parameters,
+            "workers": record.cost.workers,
             "cycles": record.cost.cycles,
+            "vectors": record.cost.vectors,
             "claimed_time_growth": record.cost.time_growth,
             "claimed_memory_growth": record.cost.memory_growth,
         }
@@ -207,7 +242,7 @@ def _joined(names: Iterable[str]) -> str | None:
 def _limits(record: CaseRecord, latency_s: float) -> Row:
     """How close to the ceilings that were measured beside the race; absent where none were."""
     row: Row = {"throttled_rounds": sum(len(launch.throttled) for launch in record.launches)}
-    ceilings = roofline.best(launch.ceilings for launch in record.launches)
+    ceilings = roofline.best((*(launch.ceilings for launch in record.launches), record.limits))
     if ceilings is None or record.cost is None:
         return row
     cost = record.cost
@@ -257,7 +292,9 @@ def paired_ratio(launches: Sequence[Launch], baselines: Sequence[Launch], rules:
         "verdict": combined.verdict,
         "rounds": rounds,
     }
-    if combined.verdict == "undecided":
+    # Launches that lie apart are no nearer to each other after more rounds.
+    meet = max(seen.low for seen in taken) <= min(seen.high for seen in taken)
+    if combined.verdict == "undecided" and meet:
         needed = [statistics.rounds_to_decide(seen, rules["margin"]) for seen in taken]
         found["rounds_needed"] = sum(needed)
     return found

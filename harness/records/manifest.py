@@ -37,11 +37,12 @@ FIELDS = (
     Field("run", ("load",), "its name"),
     Field("suite.name", ("load",), "the suite's name"),
     Field("suite.measure", ("load",), "how it was measured"),
-    # Stands for name, variants, baseline, workloads and measure together.
+    # Stands for name, variants, baseline, workloads, schedules and measure together.
     Field("suite.hash", ("resume",), "the suite (its cases or settings)"),
     Field("suite.variants"),
     Field("suite.baseline"),
     Field("suite.workloads"),
+    Field("suite.schedules"),
     Field("suite.description"),
     Field("suite.claims", ("audit",), "what papers claim"),
     Field("suite.overrides"),

@@ -10,8 +10,8 @@ from harness.roofline import Ceilings
 
 # 1: the first one.
 # 2: gate, semantics, cost, energy of a case; ceilings and throttled rounds of a launch; an
-#    impossible case keeps its launches; what a variant approximates. All optional, so that 1
-#    still loads.
+#    impossible case keeps its launches; what a variant approximates; simulated schedules. All
+#    optional, so that 1 still loads.
 SCHEMA = 2
 READABLE = (1, 2)
 
@@ -98,7 +98,8 @@ class CostResult(_Part):
     """What one call costs at least: executed FLOPs, compulsory bytes; and claimed exponents.
 
     executed_flops: as the variant declares, else the algorithmic ones. compulsory_bytes: inputs
-    read once and results written once.
+    read once and results written once. cycles: of its schedule of so many vectors, in simulation.
+    workers: processes that compute it together.
     """
 
     executed_flops: int
@@ -107,6 +108,8 @@ class CostResult(_Part):
     projection_flops: int | None = None
     parameters: int | None = None
     cycles: int | None = None
+    vectors: int | None = None
+    workers: int | None = None
     time_growth: float | None = None
     memory_growth: float | None = None
 
@@ -158,7 +161,11 @@ class Variant(_Part):
 
 
 class CaseRecord(_Part):
-    """One outcome of one case; flops are absent where the case could not be started at all."""
+    """One outcome of one case; flops are absent where the case could not be started at all.
+
+    limits: ceilings measured once more, in a process of their own, since beside the race some case
+    of the block seemed impossible.
+    """
 
     record: Literal["case"] = "case"
     schema_version: int = SCHEMA
@@ -177,6 +184,7 @@ class CaseRecord(_Part):
     semantics: SemanticsResult | None = None
     energy: EnergyResult | None = None
     launches: tuple[Launch, ...] = ()
+    limits: Ceilings | None = None
     failure: Failure | None = None
     ended_utc: str
 
@@ -190,6 +198,46 @@ class CaseRecord(_Part):
             raise ValueError(f"{self.status} needs a reason")
         elif self.launches and self.status != "impossible":  # which keeps what shows it
             raise ValueError(f"{self.status} has no latency: what is not ok is never timed")
+        return self
+
+
+class ScheduleFigures(_Part):
+    """What a schedule takes in simulation; see `harness.schedule.simulate.Figures`.
+
+    bound: no schedule of its scheme is shorter, by counting. ring_cycles: of plain ring attention.
+    """
+
+    scheme: str
+    cycles: int
+    bound: int
+    ring_cycles: int
+    operations: int
+    registers: int
+    vector_words: int
+    score_words: int
+
+
+class ScheduleRecord(_Part):
+    """The simulation of one schedule, a block of its own; no machine has a part in it."""
+
+    record: Literal["schedule"] = "schedule"
+    schema_version: int = SCHEMA
+    block_id: str
+    case_id: str
+    schedule: str
+    vectors: int
+    elements: int
+    status: Literal["ok", "unsupported"]
+    reason: str | None = None
+    figures: ScheduleFigures | None = None
+    ended_utc: str
+
+    @model_validator(mode="after")
+    def _tied(self) -> ScheduleRecord:
+        if self.status == "ok" and (self.figures is None or self.reason):
+            raise ValueError("ok needs figures, and no reason")
+        if self.status == "unsupported" and (self.figures is not None or not self.reason):
+            raise ValueError("unsupported needs a reason, and no figures")
         return self
 
 

@@ -13,11 +13,18 @@ from filelock import FileLock, Timeout
 
 from harness.errors import RunError
 from harness.records.manifest import lacking
-from harness.records.schema import READABLE, SCHEMA, CaseRecord, ControlRecord
+from harness.records.schema import (
+    READABLE,
+    SCHEMA,
+    CaseRecord,
+    ControlRecord,
+    ScheduleRecord,
+)
 
 MANIFEST, RECORDS, ASIDE = "manifest.json", "records.jsonl", "records.set-aside.jsonl"
 _CONTROL, _RACED = "control", "raced"  # no case's id: those are hexadecimal
-Record = CaseRecord | ControlRecord
+Record = CaseRecord | ControlRecord | ScheduleRecord
+_KINDS: Mapping[str, type[Record]] = {"case": CaseRecord, "schedule": ScheduleRecord}
 
 
 class Store:
@@ -132,7 +139,7 @@ def read_records(folder: Path) -> Iterator[Record]:
     for number, line in enumerate(lines, 1):
         try:
             content = json.loads(line)
-            kind = CaseRecord if content.get("record") == "case" else ControlRecord
+            kind = _KINDS.get(str(content.get("record")), ControlRecord)
             yield kind.model_validate(content)
         except (ValueError, AttributeError) as error:  # pydantic's and json's are ValueErrors
             if number == len(lines):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -12,10 +14,37 @@ from harness.report import trust
 from harness.report.scaling import AGAINST
 
 
-def alarms(frame: pd.DataFrame) -> list[str]:
-    """Gates that a wrong answer passes, and claims of growth that do not hold."""
+def alarms(frame: pd.DataFrame, manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Gates that a wrong answer passes, workers without a CPU, claims of growth that do not hold.
+
+    manifests: by the name of the run.
+    """
     rows = rows_of(frame)
-    return [line for line in (vacuous_gates(trust.gate(rows)), _claims(rows)) if line]
+    lines = (vacuous_gates(trust.gate(rows)), crowded(rows, manifests), _claims(rows))
+    return [line for line in lines if line]
+
+
+def crowded(rows: Sequence[Row], manifests: Mapping[str, Mapping[str, Any]]) -> str:
+    """The line on timed variants with more workers than there are CPUs; empty without one."""
+    # Schema 1 wrote a text where a description of the machine stands now.
+    machines = {run: told.get("machine") for run, told in manifests.items()}
+    cpus = {
+        run: machine.get("usable_cpus") if isinstance(machine, Mapping) else None
+        for run, machine in machines.items()
+    }
+    found = [
+        row
+        for row in rows
+        if row["status"] == "ok" and row.get("workers", 0) > (cpus.get(row["run"]) or math.inf)
+    ]
+    if not found:
+        return ""
+    worst = max(found, key=lambda row: int(row["workers"]))
+    return (
+        f"too few CPUs: {trust.listed(in_order(row['variant'] for row in found))}: "
+        f"{int(worst['workers'])} workers share {cpus[worst['run']]} CPUs, so that their times say "
+        "nothing of more processors"
+    )
 
 
 def vacuous_gates(gate: trust.Gates) -> str:

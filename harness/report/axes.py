@@ -28,13 +28,18 @@ def tidy(axes: Axes) -> None:
 
 def length_axis(axes: Axes, lengths: Sequence[int], label: str) -> None:
     """A log axis of lengths whose ticks are powers of two, written plainly."""
+    alone = min(lengths) == max(lengths)
+    count_axis(axes, lengths, f"{label} (tokens){', variants side by side' if alone else ''}")
+
+
+def count_axis(axes: Axes, counts: Sequence[int], label: str) -> None:
+    """A log axis of whole numbers whose ticks are powers of two, written plainly."""
     axes.set_xscale("log", base=2)
-    low, high = min(lengths), max(lengths)
+    low, high = min(counts), max(counts)
     axes.set_xlim(low / 2**0.3, high * 2**0.3)
-    ticks = powers_of_two(low, high) or sorted(set(lengths))
+    ticks = powers_of_two(low, high) or sorted(set(counts))
     _set_ticks(axes.xaxis, ticks, lambda value: f"{value:g}")
-    text = f"{label} (tokens)" if low < high else f"{label} (tokens), variants side by side"
-    axes.set_xlabel(text, color=INK)
+    axes.set_xlabel(label, color=INK)
 
 
 def seconds_axis(axis: Axis, low: float, high: float) -> None:

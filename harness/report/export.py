@@ -28,7 +28,9 @@ WHOLE = (
     "batch", "heads", "kv_heads", "q_len", "kv_len", "head_dim", "v_head_dim", "threads", "seed",
     "rounds", "rounds_needed", "launches", "peak_bytes", "output_bytes", "rss_peak_bytes", "flops",
     "executed_flops", "compulsory_bytes", "throttled_rounds", "height", "width", "channels",
-    "footprint", "projection_flops", "parameters",
+    "footprint", "projection_flops", "parameters", "workers", "sent_bytes", "cycles", "vectors",
+    # Of schedules alone.
+    "elements", "bound", "ring_cycles", "operations", "registers", "vector_words", "score_words",
 )  # fmt: skip
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -53,18 +55,19 @@ def export(frame: pd.DataFrame, format: Format) -> bytes:  # noqa: A002 - the op
     }
     if format not in writers:
         raise OptionError(f"unknown format {format!r}; {suggest(str(format), get_args(Format))}")
-    return writers[format](arranged(frame) if "case_id" in frame else frame)
+    return writers[format](arranged(frame) if "case_id" in frame else _whole(frame))
 
 
 def arranged(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with COLUMNS first, and with whole numbers as such even where some are absent."""
     first = [name for name in COLUMNS if name in frame]
     rest = [name for name in frame if name not in COLUMNS]
-    ordered = frame[[*first, *rest]].copy()
-    for name in WHOLE:
-        if name in ordered:
-            ordered[name] = ordered[name].astype("Float64").astype("Int64")
-    return ordered
+    return _whole(frame[[*first, *rest]])
+
+
+def _whole(frame: pd.DataFrame) -> pd.DataFrame:
+    names = [name for name in WHOLE if name in frame]
+    return frame.assign(**{n: frame[n].astype("Float64").astype("Int64") for n in names})
 
 
 def _csv(frame: pd.DataFrame) -> bytes:

@@ -20,6 +20,7 @@ from harness.analysis.groups import Group, grouped, in_order, rows_of, varying
 from harness.report import axes as scales
 from harness.report.charts import Chart, Latency, Limit, Looks, Memory, Speedup, marker
 from harness.report.ranking import Comparisons, compared
+from harness.report.simulated import Simulated
 from harness.report.style import INK, looks
 from harness.report.tradeoffs import DeviationLatency, ErrorLatency
 
@@ -30,6 +31,7 @@ CHARTS: tuple[Chart, ...] = (
     Limit(),
     ErrorLatency(),
     DeviationLatency(),
+    Simulated(),
 )
 FORMATS = ("png", "svg", "pdf")
 # A figure with more panels than this is cut in two.

@@ -130,11 +130,23 @@ def _winner(block: Block, rows: Sequence[Row]) -> Winner | None:
     first = min(spans, key=lambda name: spans[name][0])
     # Near the baseline a ratio may have no interval yet where the latencies are far apart.
     rough = {row["variant"] for row in rows if by_ratio and not _bounded(spans[row["variant"]])}
-    ties = [
-        name
-        for name in spans
-        if name != first and _overlap(times if {first, name} & rough else spans, first, name)
-    ]
+    judged = {
+        row["variant"]: row.get("verdict")
+        for row in rows
+        if by_ratio and not row.get("is_baseline")
+    }
+
+    def tied(other: str) -> bool:
+        if {first, other} & rough:
+            return _overlap(times, first, other)
+        # With the baseline there is a verdict, which knows the margin and both launches.
+        if first not in judged and other in judged:
+            return judged[other] != "slower"
+        if other not in judged and first in judged:
+            return judged[first] != "faster"
+        return _overlap(spans, first, other)
+
+    ties = [name for name in spans if name != first and tied(name)]
     row = next(row for row in rows if row["variant"] == first)
     ratio = 1.0 if row.get("is_baseline") else row.get("ratio")
     ends = row.get("ratio_low"), row.get("ratio_high")

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from harness.report.beside import Beside
 from harness.report.claims import Sheet
+from harness.report.schedules import Grid, GridCell
 from harness.report.tables import Cell, Failure, Table
 
 _COLOURS = {"faster": "green", "slower": "red"}
@@ -71,6 +73,52 @@ def draw_claims(sheet: Sheet) -> RichTable:
             Text(f"{line.mark} {line.said}", style=style),
         )
     return drawn
+
+
+def draw_grid(grid: Grid) -> RichTable:
+    """Cycles of schedules, and what they save."""
+    title = Text(f"{grid.title}: cycles, saved against ring")
+    drawn = RichTable(title=title, title_justify="left", pad_edge=False)
+    drawn.add_column("schedule", overflow="fold")
+    for n in grid.vectors:
+        drawn.add_column(f"n {n}", justify="right")
+    for line in grid.lines:
+        drawn.add_row(Text(line.schedule), *map(_grid_text, line.cells))
+    return drawn
+
+
+def refusals(grid: Grid) -> list[str]:
+    """Why a schedule is not made for some sizes, a line each."""
+    return [
+        f"{line.schedule} n={n}: {cell.reason}"
+        for line in grid.lines
+        for n, cell in zip(grid.vectors, line.cells, strict=True)
+        if cell is not None and cell.reason
+    ]
+
+
+def draw_beside(beside: Beside) -> RichTable:
+    """Simulated and measured speed-ups of schedules."""
+    title = Text(f"simulated beside measured, {beside.title}")
+    drawn = RichTable(title=title, title_justify="left", pad_edge=False)
+    drawn.add_column("variant", overflow="fold")
+    for name in ("cycles", "simulated", "measured"):
+        drawn.add_column(name, justify="right")
+    for line in beside.lines:
+        interval = f" ({line.interval})" if line.interval else ""
+        measured = Text(
+            f"{line.measured}{interval} {line.mark}".rstrip(), _COLOURS.get(line.verdict, "")
+        )
+        drawn.add_row(Text(line.variant), line.cycles, line.simulated, measured)
+    return drawn
+
+
+def _grid_text(cell: GridCell | None) -> Text:
+    if cell is None:
+        return Text("")
+    if cell.reason:
+        return Text("unsupported", style="dim")
+    return Text(f"{cell.cycles}\n{cell.saving}")
 
 
 def _text(cell: Cell | None, break_lines: bool, intervals: bool) -> Text:

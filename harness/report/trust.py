@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.analysis.groups import Group, Row, grouped, in_order
+from harness.analysis.groups import Group, Row, block_of, grouped, in_order
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,12 @@ class Throttled:
 def gate(rows: Sequence[Row]) -> Gates:
     """How many wrong answers the gates caught, and which they let pass."""
     tested = [row for row in rows if "vacuous" in row]
-    killed = sum(len(_names(row, "mutants_killed")) for row in tested)
-    survived = sum(len(_names(row, "mutants_survived")) for row in tested)
+    # The cases of one block with one definition share a gate, which is tested once.
+    gates = {
+        (block_of(row), row.get("family"), *_names(row, "mutants_killed")): row for row in tested
+    }.values()
+    killed = sum(len(_names(row, "mutants_killed")) for row in gates)
+    survived = sum(len(_names(row, "mutants_survived")) for row in gates)
     untested = sum(row["status"] == "ok" for row in rows if "vacuous" not in row)
     return Gates(len(tested), untested, killed, killed + survived, _survivors(rows))
 

@@ -32,6 +32,14 @@ class Problem:
     vector_links: int | None = 1
     score_links: int | None = 1
 
+    def __post_init__(self) -> None:
+        if self.scores_move and self.scheme != "symmetric":
+            raise ScheduleError(
+                f"scores travel in symmetric problems alone: scheme={self.scheme}, complete="
+                f"{self.complete}, returned={self.returned}; leave both out, or write "
+                "scheme='symmetric'"
+            )
+
     @property
     def vectors(self) -> int:
         """n, how many vectors there are."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from harness.errors import ScheduleError
-from harness.schedule.bounds import bound, least_registers
+from harness.schedule.bounds import bound, counting_bound, least_registers, operations
 from harness.schedule.decode import decode
 from harness.schedule.encode import Encoding, encode
 from harness.schedule.formula import Satisfier
@@ -76,6 +76,7 @@ class _Search:
         self.progress = progress
         self.began = time.monotonic()
         self.end = self.began + time_limit_s
+        _refuse_huge(problem)
         self.counted = bound(problem)
         _refuse_large(problem, self.counted)
         self.known = self.counted
@@ -142,8 +143,18 @@ def _decide(
         satisfier.close()
 
 
+def _refuse_huge(problem: Problem) -> None:
+    """By closed forms alone: to list the operations of a million vectors is never done."""
+    sizes = (problem.scheme, problem.vectors)
+    cycles = counting_bound(*sizes, problem.elements, problem.complete)
+    _refuse(problem, cycles * operations(*sizes, problem.complete))
+
+
 def _refuse_large(problem: Problem, cycles: int) -> None:
-    size = cycles * sum(len(problem.places(operation)) for operation in problem.operations)
+    _refuse(problem, cycles * sum(len(problem.places(one)) for one in problem.operations))
+
+
+def _refuse(problem: Problem, size: int) -> None:
     if size > LARGEST:
         raise ScheduleError(
             f"{problem.name} is too large to solve for: vectors={problem.vectors}, elements="

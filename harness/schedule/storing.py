@@ -6,8 +6,10 @@ import json
 import re
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from harness.errors import ScheduleError
-from harness.schedule.model import SCHEMES, Item, Operation, Schedule
+from harness.schedule.model import SCHEMES, Item, Operation, Schedule, Scheme
 from harness.schedule.shape import check_shape
 
 FIELDS = (
@@ -51,10 +53,10 @@ def from_json(text: str) -> Schedule:
     except ValueError as error:
         raise ScheduleError(f"a stored schedule must be JSON: {error}") from error
     _check_fields(told)
-    cells = [[_read_cell(cell) for cell in row] for row in told["cycles"]]
+    stored = _typed(told)
+    cells = [[_read_cell(cell) for cell in row] for row in stored.cycles]
     schedule = Schedule(
-        **{name: told[name] for name in FIELDS if name != "owner"},
-        owner=tuple(told["owner"]),
+        **{name: getattr(stored, name) for name in FIELDS},
         operations=tuple(tuple(does for does, _ in row) for row in cells),
         sends=tuple(tuple(sent for _, sent in row) for row in cells),
     )
@@ -73,6 +75,36 @@ def _check_fields(told: Any) -> None:
         )
     if told["scheme"] not in SCHEMES:
         raise ScheduleError(f"scheme {told['scheme']!r}: use one of {', '.join(SCHEMES)}")
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    name: str
+    scheme: Scheme
+    owner: tuple[int, ...]
+    elements: int
+    registers: int | None
+    vector_links: int | None
+    score_links: int | None
+    complete: bool
+    cycles: list[list[str]]
+
+
+def _typed(told: dict[str, Any]) -> _Stored:
+    try:
+        return _Stored.model_validate({**told, "owner": _as_tuple(told["owner"])})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ScheduleError(
+            f"{place} of a stored schedule is not what to_json writes: {first['msg']}; found "
+            f"{first['input']!r}"
+        ) from error
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _cell(operation: Operation | None, sent: tuple[Item, ...]) -> str:

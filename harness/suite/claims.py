@@ -18,6 +18,7 @@ from harness.suite.claim import (
     within,
 )
 from harness.suite.document import Document, show
+from harness.suite.fields import fields_of
 from harness.suite.lineup import read_one
 from harness.suite.plain import Place
 from harness.suite.where import Filter, parse_where
@@ -178,15 +179,17 @@ class _Reader:
             condition = parse_where([self._entry["where"]] if "where" in self._entry else [])
         except OptionError as error:
             raise self._error("where", str(error).removeprefix("--where ")) from error
-        if any(clause.field == "variant" for clause in condition.clauses):
-            raise self._error("where", "is of workloads, found variant; name it under of or over")
+        for clause in condition.clauses:
+            if clause.field not in fields_of(Workload):
+                remedy = "name it under of or over" if clause.field == "variant" else "drop it"
+                raise self._error("where", f"is of workloads, found {clause.field}; {remedy}")
         return condition
 
     def _kept(self, condition: Filter) -> list[Workload]:
         """The workloads named; a device is no part of that where the suite's is another."""
-        kept = [one for one in self._workloads if condition.keeps_workload(one)]
+        kept = [one for one in self._workloads if condition.keeps(one)]
         elsewhere = anywhere(condition)
-        return kept or [one for one in self._workloads if elsewhere.keeps_workload(one)]
+        return kept or [one for one in self._workloads if elsewhere.keeps(one)]
 
     def _one(self, condition: Filter) -> None:
         kept = self._kept(condition)

@@ -20,7 +20,16 @@ from harness.workload import Workload
 # Left out or null, these follow from other fields or from the machine.
 DERIVED = ("kv_heads", "kv_len", "v_head_dim", "threads", "scale")
 DEVICES = ("auto", "cpu", "cuda")
-_EXAMPLES = {"q_len": 1024, "kv_len": 1024, "kv_heads": 1, "v_head_dim": 64, "threads": 2}
+_EXAMPLES = {
+    "q_len": 1024,
+    "kv_len": 1024,
+    "kv_heads": 1,
+    "v_head_dim": 64,
+    "threads": 2,
+    "schedule": "ring",
+    "vectors": 64,
+    "elements": 4,
+}
 
 
 @functools.cache
@@ -29,9 +38,9 @@ def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
-def workload_field(workload: Workload, name: str) -> Any:
-    """The value of a workload's field by the name that it has in YAML."""
-    return getattr(workload, "pass_" if name == "pass" else name)
+def value_of(case: BaseModel, name: str) -> Any:
+    """The value of a field, of a workload for one, by the name that it has in YAML."""
+    return getattr(case, "pass_" if name == "pass" else name)
 
 
 def choices(name: str) -> tuple[str, ...]:

@@ -8,20 +8,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.errors import SuiteError, suggest
+from harness.errors import OptionError, SuiteError, suggest
 from harness.suite.claim import Claim
 from harness.suite.claims import read_claims
 from harness.suite.document import Document, read_document, show
 from harness.suite.fields import complaint, fields_of
 from harness.suite.lineup import read_baseline, read_variants
 from harness.suite.model import Measure, Overrides, Suite
+from harness.suite.schedules import ScheduleCase, read_schedules
 from harness.suite.settings import Settings, parse_settings
 from harness.suite.sweep import Sweep, check_sweeps, expand, read_sweeps
 from harness.suite.where import Filter, parse_where
 from harness.workload import VariantSpec
 
-KEYS = ("name", "description", "variants", "baseline", "workloads", "measure", "claims")
-REQUIRED = ("name", "variants", "baseline", "workloads")
+TIMED = ("variants", "baseline", "workloads")
+"""What a suite has together, or not at all where it simulates schedules."""
+KEYS = ("name", "description", *TIMED, "schedules", "measure", "claims")
+REQUIRED = ("name", *TIMED)
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}"
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -52,12 +55,17 @@ def load_suite(
     document = read_document(find_suite(name_or_path))
     settings, condition = parse_settings(overrides), parse_where(where)
     top = _top(document)
+    if "workloads" not in top:
+        _check_untimed(name_or_path, variants, settings)
     measure = _measure(document, top.get("measure", {}), settings)
-    listed = read_variants(document, top["variants"])
-    baseline = read_baseline(document, top["baseline"], listed)
+    timed = "workloads" in top
+    _check_fields(condition, timed=timed, simulated="schedules" in top)
+    listed = read_variants(document, top["variants"]) if timed else ()
+    baseline = read_baseline(document, top["baseline"], listed) if timed else None
     entrants = tuple(dict.fromkeys((*listed, *variants)))
     kept = condition.keep_variants(entrants, baseline)
-    written = read_sweeps(document, top["workloads"])
+    written = read_sweeps(document, top["workloads"]) if timed else ()
+    schedules = read_schedules(document, top["schedules"]) if "schedules" in top else ()
     sweeps = tuple(_on_device(settings.apply(sweep), device, cuda) for sweep in written)
     check_sweeps(
         document,
@@ -67,6 +75,8 @@ def load_suite(
         loose=_loose(written, settings, device),
     )
     _check_left(sweeps, condition)
+    if schedules and not any(map(condition.keeps, schedules)):
+        raise condition.nothing_left(schedules)
     claims = _claims(document, top.get("claims", []), listed, written, cuda)
     added = tuple(str(variant) for variant in entrants[len(listed) :])
     return Suite(
@@ -81,6 +91,7 @@ def load_suite(
         sweeps=sweeps,
         where=condition,
         claims=claims,
+        schedules=tuple(case for case in schedules if condition.keeps(case)),
     )
 
 
@@ -111,7 +122,8 @@ def _top(document: Document) -> dict[str, Any]:
     for key in top:
         if key not in KEYS:
             raise document.error((key,), f"unknown key; {suggest(key, KEYS)}")
-    for key in REQUIRED:
+    untimed = "schedules" in top and not any(key in top for key in (*TIMED, "claims"))
+    for key in ("name",) if untimed else REQUIRED:
         if key not in top:
             raise document.error((), f"{key} is missing, found {_keys(top)}; write {key}: ...")
     if not isinstance(top["name"], str) or not re.fullmatch(NAME_PATTERN, top["name"]):
@@ -177,5 +189,23 @@ def _loose(written: Sequence[Sweep], settings: Settings, device: Device) -> bool
 
 
 def _check_left(sweeps: Sequence[Sweep], condition: Filter) -> None:
-    if not any(condition.keeps_workload(workload) for _, workload in expand(sweeps)):
+    if sweeps and not any(condition.keeps(workload) for _, workload in expand(sweeps)):
         raise condition.nothing_left(workload for _, workload in expand(sweeps))
+
+
+def _check_fields(condition: Filter, *, timed: bool, simulated: bool) -> None:
+    """Refuse a condition on what the suite has none of: it would keep everything."""
+    for clause in condition.clauses:
+        of_schedules = clause.field in fields_of(ScheduleCase)
+        if not (simulated if of_schedules else timed):
+            lacking = "schedules" if of_schedules else "workloads"
+            raise OptionError(f'--where "{clause.text}": the suite has no {lacking}; leave it out')
+
+
+def _check_untimed(name: str, variants: Sequence[VariantSpec], settings: Settings) -> None:
+    """Refuse what changes workloads and variants of a suite that has neither."""
+    if variants:
+        raise OptionError(f"--variant {variants[0]}: {name} simulates schedules; leave it out")
+    if settings.workload:
+        field = settings.workload[0][0]
+        raise OptionError(f"--set {field}: {name} has no workloads; leave it out")

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from harness.suite.claim import Claim
+from harness.suite.schedules import ScheduleCase
 from harness.suite.sweep import Sweep, expand
 from harness.suite.where import Filter
 from harness.workload import Case, VariantSpec, Workload, content_hash
@@ -69,30 +70,36 @@ class Overrides:
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite, resolved: every name known, every workload checked, nothing expanded yet."""
+    """A suite, resolved: every name known, every workload checked, nothing expanded yet.
+
+    One that times nothing has no variants, no baseline and no sweeps, only schedules.
+    """
 
     name: str
     description: str
     text: str
     path: Path
     variants: tuple[VariantSpec, ...]
-    baseline: VariantSpec
+    baseline: VariantSpec | None
     measure: Measure
     overrides: Overrides
     sweeps: tuple[Sweep, ...] = field(repr=False)
     where: Filter = field(repr=False)
     claims: tuple[Claim, ...] = field(default=(), repr=False)
+    schedules: tuple[ScheduleCase, ...] = field(default=(), repr=False)
 
     def workloads(self) -> Iterator[Workload]:
         """The workloads, in the order of the file, each once."""
         seen: set[Workload] = set()
         for _, workload in expand(self.sweeps):
-            if self.where.keeps_workload(workload) and workload not in seen:
+            if self.where.keeps(workload) and workload not in seen:
                 seen.add(workload)
                 yield workload
 
     def blocks(self) -> Iterator[Block]:
         """The blocks, in the order of the file, made one at a time."""
+        if self.baseline is None:
+            return
         for workload in self.workloads():
             cases = tuple(Case(variant, workload) for variant in self.variants)
             yield Block(workload, cases, self.baseline)
@@ -118,19 +125,22 @@ class Suite:
     def hash(self) -> str:
         """Equal for two suites exactly when they run the same cases, measured the same way.
 
-        Name, variants, baseline, workloads in their order and `measure` count; claims, the
-        description, comments and the way in which sweeps are written do not.
+        Name, variants, baseline, workloads and schedules in their order and `measure` count;
+        claims, the description, comments and the way in which sweeps are written do not.
         """
         return content_hash(self._content())
 
     def _content(self) -> dict[str, Any]:
-        return {
+        content = {
             "name": self.name,
             "variants": [_plain(variant) for variant in self.variants],
-            "baseline": _plain(self.baseline),
+            "baseline": None if self.baseline is None else _plain(self.baseline),
             "workloads": [workload.as_dict() for workload in self.workloads()],
             "measure": self.measure.model_dump(),
         }
+        # Left out where there are none, a suite keeps the hash that it had before they existed.
+        schedules = [case.model_dump() for case in self.schedules]
+        return {**content, "schedules": schedules} if schedules else content
 
 
 def _plain(variant: VariantSpec) -> dict[str, Any]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.schedule import GENERATORS
 from harness.suite.claim import AXES, MEASURES, QUANTITIES
 from harness.suite.fields import DERIVED, DEVICES
-from harness.suite.loading import KEYS, NAME_PATTERN, REQUIRED
+from harness.suite.loading import KEYS, NAME_PATTERN, REQUIRED, TIMED
 from harness.suite.model import Measure
+from harness.suite.schedules import ScheduleCase
 from harness.workload import Workload
 
 
@@ -19,16 +21,19 @@ def schema() -> dict[str, Any]:
         "variants": {"type": "array", "minItems": 1, "items": _variant(sweeps=True)},
         "baseline": _variant(sweeps=False),
         "workloads": {"type": "array", "minItems": 1, "items": _workload()},
+        "schedules": {"type": "array", "minItems": 1, "items": _schedule()},
         "measure": Measure.model_json_schema(),
         "claims": {"type": "array", "items": _claim()},
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "attnbench suite",
-        "description": "Variants, workloads that lists sweep, how they are measured, and claims.",
+        "description": "Variants, workloads that lists sweep, schedules, measuring, claims.",
         "type": "object",
         "additionalProperties": False,
-        "required": list(REQUIRED),
+        "required": ["name"],
+        "anyOf": [{"required": list(REQUIRED)}, {"required": ["schedules"]}],
+        "dependentRequired": {key: list(TIMED) for key in (*TIMED, "claims")},
         "properties": {key: parts[key] for key in KEYS},
     }
 
@@ -60,6 +65,18 @@ def _workload() -> dict[str, Any]:
         "description": made.get("description", ""),
         "additionalProperties": False,
         "properties": properties,
+    }
+
+
+def _schedule() -> dict[str, Any]:
+    made = ScheduleCase.model_json_schema()
+    parts = {**made["properties"], "schedule": {"enum": list(GENERATORS)}}
+    return {
+        "type": "object",
+        "description": made["description"],
+        "additionalProperties": False,
+        "required": list(parts),
+        "properties": {n: {"anyOf": [part, _list_of(part)]} for n, part in parts.items()},
     }
 
 

@@ -1,4 +1,4 @@
-"""`--where`: conditions that keep some of a suite's workloads and variants."""
+"""`--where`: conditions that keep some of a suite's workloads, variants and schedules."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
+
 from harness.distribution import InputSpec
 from harness.errors import OptionError, VariantError, suggest
 from harness.mask import MaskSpec
 from harness.suite.document import show
-from harness.suite.fields import choices, complaint, expected, fields_of, workload_field
+from harness.suite.fields import choices, complaint, expected, fields_of, value_of
 from harness.suite.plain import parse_literal
+from harness.suite.schedules import ScheduleCase
 from harness.variant import parse_spec
 from harness.workload import VariantSpec, Workload
 
@@ -24,6 +27,7 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+_KNOWN = (*fields_of(Workload), *fields_of(ScheduleCase), "variant")
 _FORM = 'write field, operator and value, as in "q_len<=1024 and mask==causal"'
 
 
@@ -49,16 +53,12 @@ class Filter:
 
     clauses: tuple[Clause, ...] = ()
 
-    def keeps_workload(self, workload: Workload) -> bool:
-        """Whether every condition on a workload's field holds."""
-        return all(
-            clause.holds(workload_field(workload, clause.field))
-            for clause in self.clauses
-            if clause.field != "variant"
-        )
+    def keeps(self, case: Workload | ScheduleCase) -> bool:
+        """Whether every condition on a field that the workload or schedule has holds."""
+        return all(clause.holds(value_of(case, clause.field)) for clause in self._of(type(case)))
 
     def keep_variants(
-        self, variants: Sequence[VariantSpec], baseline: VariantSpec
+        self, variants: Sequence[VariantSpec], baseline: VariantSpec | None
     ) -> tuple[VariantSpec, ...]:
         """The variants that meet every condition on `variant`, and the baseline.
 
@@ -72,18 +72,20 @@ class Filter:
                 kept = tuple(v for v in kept if v == baseline or (v in matched) == wanted)
         return kept
 
-    def nothing_left(self, workloads: Iterable[Workload]) -> OptionError:
-        """The error of a filter that leaves no workload: what the suite has instead."""
-        names = list(dict.fromkeys(c.field for c in self.clauses if c.field != "variant"))
-        found: dict[str, dict[Any, None]] = {name: {} for name in names}
-        for workload in workloads:
-            for name in names:
-                found[name].setdefault(workload_field(workload, name))
+    def nothing_left(self, cases: Iterable[Workload | ScheduleCase]) -> OptionError:
+        """The error of a filter that leaves none of these: what the suite has instead."""
+        found: dict[str, dict[Any, None]] = {}
+        for case in cases:
+            for clause in self._of(type(case)):
+                found.setdefault(clause.field, {}).setdefault(value_of(case, clause.field))
         has = "; ".join(f"{name} {_listed(list(values))}" for name, values in found.items())
         text = " and ".join(clause.text for clause in self.clauses)
         return OptionError(
             f'--where "{text}": an empty sweep, no case is left; the suite has {has}'
         )
+
+    def _of(self, model: type[BaseModel]) -> list[Clause]:
+        return [clause for clause in self.clauses if clause.field in fields_of(model)]
 
 
 def parse_where(texts: Sequence[str]) -> Filter:
@@ -105,9 +107,8 @@ def _clause(text: str) -> Clause:
     if match is None:
         raise OptionError(f'--where "{text}": cannot be read; {_FORM}')
     field, op = match["field"], "==" if match["op"] == "=" else match["op"]
-    if field not in fields_of(Workload) and field != "variant":
-        known = [*fields_of(Workload), "variant"]
-        raise OptionError(f'--where "{text}": unknown field {field!r}; {suggest(field, known)}')
+    if field not in _KNOWN:
+        raise OptionError(f'--where "{text}": unknown field {field!r}; {suggest(field, _KNOWN)}')
     raw = match["value"]
     if op == "in":
         if not (raw.startswith("[") and raw.endswith("]") and raw[1:-1].strip()):
@@ -135,15 +136,16 @@ def _value(text: str, field: str, op: str, raw: str) -> Any:
 
 
 def _problem(field: str, op: str, value: Any) -> str | None:
-    kind = fields_of(Workload)[field].annotation
+    model = Workload if field in fields_of(Workload) else ScheduleCase
+    kind = fields_of(model)[field].annotation
     if op in _ORDER and kind not in (int, float):
         return f"{field} has no order, found {op}; write {field}==, != or in"
-    if choices(field) or kind is str:
-        return _prefixed(field, complaint(Workload, field, value))
+    if (model is Workload and choices(field)) or kind is str:
+        return _prefixed(field, complaint(model, field, value))
     allowed = {int: (int,), bool: (bool,), float: (int, float)}[kind]  # type: ignore[index]
     if isinstance(value, allowed) and (kind is bool or not isinstance(value, bool)):
         return None
-    words = expected(fields_of(Workload)[field]).split(" of at")[0].split(" above")[0]
+    words = expected(fields_of(model)[field]).split(" of at")[0].split(" above")[0]
     return f"{field} is compared with {words}, found {show(value)}; write {words}"
 
 

@@ -27,7 +27,7 @@ class Cost:
     decode steps. time_growth, memory_growth: claimed exponents in the length. Of a layer,
     projection_flops: what of its FLOPs its projections take; parameters: how many it has. Of an
     op of several workers, flops and bytes are those of the busiest; cycles: what its schedule takes
-    in simulation (`harness.schedule`), a vector of which is a block of its rows.
+    in simulation (`harness.schedule`), whose `vectors` are blocks of its rows.
     """
 
     flops: int | None = None
@@ -36,6 +36,7 @@ class Cost:
     projection_flops: int | None = None
     parameters: int | None = None
     cycles: int | None = None
+    vectors: int | None = None
     time_growth: float | None = None
     memory_growth: float | None = None
 

@@ -239,7 +239,7 @@ def test_unlike_runs_are_compared_only_when_told_and_it_is_said(
 
 
 def test_runs_without_a_case_in_common_are_refused(compared: Any) -> None:
-    with pytest.raises(RunError, match="no case in common; name two runs of one suite"):
+    with pytest.raises(RunError, match="no timed case in common; name two runs of one suite that"):
         compared(block(), _large())
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from harness import AttentionOp, register
+from harness.errors import VariantError
 from harness.execute import block as block_module
 from harness.execute.block import BlockRun
 from harness.execute.workers import Outcome, Workers
@@ -136,8 +138,8 @@ def test_the_baseline_comes_first_and_its_copy_second(block: Block, tmp_path: Pa
     _, workers = run(block, tmp_path, well)
     for payload in races(workers):
         names = [entrant["name"] for entrant in payload["entrants"]]
-        assert names == ["softmax", "control", *NAMES[1:]]
-        assert (payload["has_baseline"], payload["controls"]) == (True, ["control"])
+        assert names == ["softmax", block_module.CONTROL, *NAMES[1:]]
+        assert (payload["has_baseline"], payload["controls"]) == (True, [block_module.CONTROL])
 
 
 def once_in_the_race(outcome: Outcome) -> Answer:
@@ -235,7 +237,7 @@ def test_wrong_and_fallen_back_cases_are_not_raced(block: Block, tmp_path: Path)
     assert told["polynomial(degree=1)"] == ("incorrect", "off")
     assert found["polynomial(degree=1)"].gate.killed == ("zeros",)
     names = {entrant["name"] for payload in races(workers) for entrant in payload["entrants"]}
-    assert names == {"softmax", "control", "polynomial(degree=2)"}
+    assert names == {"softmax", block_module.CONTROL, "polynomial(degree=2)"}
 
 
 def test_one_block_for_real(block: Block, workers: Workers) -> None:
@@ -268,3 +270,8 @@ def test_a_workload_too_large_to_count_is_recorded_without_flops(
     (record,) = BlockRun(block, [told], Measure(), workers, ()).run(10.0)
     assert isinstance(record, CaseRecord)
     assert (record.status, record.flops, workers.asked) == ("oom", None, [])
+
+
+def test_no_variant_is_called_what_the_copy_is() -> None:
+    with pytest.raises(VariantError, match="a name is small letters"):
+        register(block_module.CONTROL)(type("Mine", (AttentionOp,), {}))

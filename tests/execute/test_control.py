@@ -244,6 +244,15 @@ def test_both_methods_time_both_kernels(workers: Workers) -> None:
         assert min(found.values()) > 0
 
 
+@linux
+def test_both_methods_time_a_layer_as_the_race_does(workers: Workers) -> None:
+    shape = workload(level="layer", heads=4, head_dim=8, q_len=16, threads=1)
+    asked = {"files": [], "workload": shape.as_dict(), "variant": described("sdpa")}
+    outcome = workers.run("sequential", {**asked, "seconds": 0.05, "slowed": 0.0}, FAR)
+    assert outcome.answered, outcome
+    assert set(outcome.result) == set(METHODS)
+
+
 def test_the_copy_is_timed_second_for_half_of_the_time(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, installed: None
 ) -> None:

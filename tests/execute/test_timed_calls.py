@@ -188,6 +188,28 @@ def test_an_honest_variant_is_never_suspected(fields: dict[str, Any], rows: str)
         assert inspector.after(entrant, entrant.call.run(), draw, 0.0, care) is None
 
 
+def test_a_fifth_of_a_gradient_is_missed_in_no_dtype(rows: str) -> None:
+    """A kernel that passed the probe, and later drops terms of dV."""
+    shape = small(pass_="forward+backward", dtype="bfloat16", kv_len=24)
+    own = {**OWN, "tensor": 0.004, "row": 0.01, "gradient": 0.004}
+    keys = torch.ones(24).index_fill(0, torch.arange(0, 24, 5), 0.0)[:, None]
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        # The values are all there; the gradient of every fifth is not.
+        seen = v * keys.to(v) + (v * (1 - keys).to(v)).detach()
+        return softmax_attention(q, k, seen, mask=shape.build_mask(), scale=shape.scale)
+
+    pool = Pool(shape)
+    judges = Checker(pool, [{"name": "drops", "own": own}])
+    entrant = Entrant("drops", Call(Softmax(), shape, pool.buffers, attend))
+    draw = (pool.apart or range(pool.draws))[0]
+    pool.refill(draw)
+    entrant.call.before()
+    found = judges(entrant, entrant.call.produced(entrant.call.run()), draw)
+    assert found is not None
+    assert found.startswith("gradient of v: error 0.4")
+
+
 def _with_repeated_heads(attend: Attend, times: int) -> Attend:
     return lambda q, k, v: attend(q, k.repeat_interleave(times, 1), v.repeat_interleave(times, 1))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.execute import workers as workers_module
 from harness.execute.workers import Outcome, Workers
 from harness.records import Store
 from tests.build import workload
@@ -95,6 +96,19 @@ def test_a_kill_for_memory_is_told_from_others() -> None:
     killed = Outcome(signal="SIGKILL", out_of_memory=True)
     assert killed.status() == "oom"
     assert killed.reason(1.0) == "killed by the kernel: the machine ran out of memory"
+
+
+def test_a_worker_of_a_team_that_was_killed_for_memory_costs_its_entrant_alone() -> None:
+    died = {"name": "team", "status": "crashed", "reason": "a worker was killed by SIGKILL"}
+    raced = {"name": "sdpa", "rounds_s": [1.0]}
+    asked = {"name": "mine", "status": "error", "reason": "killed by SIGKILL, it says"}
+    assert workers_module._each_raised([died, raced, asked], True) == [
+        {**died, "status": "oom"},
+        raced,
+        asked,
+    ]
+    assert workers_module._each_raised([died, raced], False) == [died, raced]
+    assert workers_module._each_raised({"reason": "SIGKILL"}, True) == {"reason": "SIGKILL"}
 
 
 def test_more_memory_than_there_is_is_refused_at_once(workers: Workers) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import _C, Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -67,6 +67,18 @@ CHANGES: dict[str, tuple[Callable[[], object], str]] = {
     "compiler": (
         lambda: setattr(torch._dynamo.config, "disable", True),
         "torch._dynamo.config.disable from False to True",
+    ),
+    "float16 sums": (
+        lambda: _C._set_cublas_allow_fp16_accumulation(True),
+        "float16 sums of float16 products from False to True",
+    ),
+    "bfloat16 sums": (
+        lambda: _C._set_cublas_allow_bf16_reduced_precision_reduction(False, False),
+        "reduced sums of bfloat16 products from (True, True) to (False, False)",
+    ),
+    "order of kernels": (
+        lambda: _C._set_sdp_priority_order([0, 1, 2, 3, 4]),
+        "order of SDPA kernels from [1, 2, 0, 3, 4] to [0, 1, 2, 3, 4]",
     ),
     "tracing": (lambda: sys.setprofile(lambda *_: None), "profile hook from"),
     "collection": (gc.disable, "garbage collection from True to False"),

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -109,6 +110,19 @@ def test_the_interval_is_the_hull_of_the_launches(tmp_path: Path) -> None:
     assert row["ratio"] == pytest.approx(math.sqrt(0.5 * 0.3))
     assert (row["rounds"], row["launches"]) == (16, 2)
     assert row["latency_s"] == pytest.approx(0.55 * MIDDLE)
+
+
+def test_launches_that_lie_apart_are_not_decided_by_more_rounds(tmp_path: Path) -> None:
+    draws = np.random.default_rng(0).lognormal(0.0, 0.1, size=(2, 256))
+    for name, factors, decidable in (("meet", (1.0, 1.0), True), ("apart", (0.7, 1.5), False)):
+        times = [factor * draw for factor, draw in zip(factors, draws, strict=True)]
+        records: list[Record] = [
+            case("softmax", is_baseline=True, launches=(launch(*[1.0] * 256),) * 2),
+            case("fast", launches=tuple(launch(*map(float, one)) for one in times)),
+        ]
+        rows = _rows(tmp_path / name, records)
+        assert rows.loc["fast", "verdict"] == "undecided"
+        assert _missing(rows, "fast", "rounds_needed") != decidable
 
 
 def test_a_launch_without_an_interval_leaves_the_ratio_without_one(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ name: small
 variants: [softmax]
 baseline: softmax
 workloads: [{heads: 1, q_len: 8, head_dim: 8, threads: 1}]
+schedules: [{schedule: ring, vectors: 4, elements: 2}]
 """
 SAY = "harness/records/manifest.py: name the check that reads it, or declare it decorative"
 UNTOLD = set(

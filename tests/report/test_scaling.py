@@ -86,15 +86,15 @@ def test_crossings_are_rows_and_the_other_pairs_are_counted() -> None:
 
 def test_nothing_wrong_raises_no_alarm() -> None:
     rows = [row(BASELINE, n) for n in LENGTHS]
-    assert alarms(frame_of(rows)) == []
+    assert alarms(frame_of(rows), {}) == []
     bare = {"vacuous": None, "mutants_killed": None}
-    assert alarms(frame_of([row(BASELINE, n, **bare) for n in LENGTHS])) == []
+    assert alarms(frame_of([row(BASELINE, n, **bare) for n in LENGTHS]), {}) == []
 
 
 def test_an_alarm_names_the_first_claim_and_counts_the_rest() -> None:
     rows = [row(BASELINE, n) for n in LENGTHS]
     rows += [row(FAST, n, claimed_memory_growth=0.5, claimed_time_growth=1.0) for n in LENGTHS]
-    assert alarms(frame_of(rows)) == [
+    assert alarms(frame_of(rows), {}) == [
         f"growth: {FAST}, forward, mask none: time grows faster than claimed: claims L^1, "
         "measured L^1.90 [1.71, 2.09] from 256 to 2048; 1 more on the page"
     ]
@@ -103,12 +103,12 @@ def test_an_alarm_names_the_first_claim_and_counts_the_rest() -> None:
 def test_what_is_still_rising_raises_no_alarm() -> None:
     rising = [row(FAST, n, peak_bytes=2**20 + 2**9 * n) for n in LENGTHS]
     assert growths(frame_of(rising))[1].flagged
-    assert alarms(frame_of(rising)) == []
+    assert alarms(frame_of(rising), {}) == []
 
 
 def test_an_alarm_says_where_a_wrong_answer_passes() -> None:
     passes = {"vacuous": True, "mutants_survived": "scale_off; zeros"}
     rows = [row(name, n, **passes) for name in (BASELINE, FAST) for n in LENGTHS[:2]]
-    assert alarms(frame_of(rows)) == [
+    assert alarms(frame_of(rows), {}) == [
         "vacuous gate: on 2 workloads a wrong answer (scale_off, zeros) would have passed as ok"
     ]

@@ -124,6 +124,24 @@ def test_latencies_tell_apart_where_a_ratio_has_no_interval_yet() -> None:
         assert winners(frame_of([slow, {**other, **no_ends}, best]))[0].ties == ties
 
 
+def test_within_the_margin_of_the_baseline_nothing_is_the_fastest() -> None:
+    ends: dict[str, Any] = {"ratio": 0.99, "ratio_low": 0.985, "ratio_high": 0.995}
+    for verdict, ties in (("same", (BASELINE,)), ("undecided", (BASELINE,)), ("faster", ())):
+        (found,) = winners(frame_of([row(BASELINE), row(FAST, **ends, verdict=verdict)]))
+        assert (found.variant, found.ties) == (FAST, ties)
+    ends = {"ratio": 1.01, "ratio_low": 1.005, "ratio_high": 1.015}
+    for verdict, ties in (("same", (FAST,)), ("slower", ())):
+        (found,) = winners(frame_of([row(BASELINE), row(FAST, **ends, verdict=verdict)]))
+        assert (found.variant, found.ties) == (BASELINE, ties)
+
+
+def test_images_of_another_shape_stand_apart() -> None:
+    shapes: list[dict[str, int]] = [{"height": 32, "width": 32}, {"height": 16, "width": 64}, {}]
+    rows = [{**row(BASELINE, 1024, block_id=str(n)), **one} for n, one in enumerate(shapes)]
+    found = tables.matrix(frame_of(rows))
+    assert [table.title for table in found] == ["aspect=1", "aspect=0.25", "aspect=None"]
+
+
 def test_only_a_variant_told_apart_from_all_is_marked_as_the_fastest() -> None:
     best = row(FAST, ratio=0.325, ratio_low=0.315, ratio_high=0.335)
     near = row("chunked", ratio=0.33, ratio_low=0.32, ratio_high=0.34)

@@ -1,9 +1,8 @@
-"""The solver's limits, what it proves, and what it says; the optima are in test_optima.py."""
+"""What the solver proves and says; its optima are in test_optima.py."""
 
 from __future__ import annotations
 
 import itertools
-import sys
 import time
 from dataclasses import replace
 
@@ -22,26 +21,6 @@ from harness.schedule.solve import fewest_registers, solve
 
 FAR = 1e18
 """A time that does not come."""
-
-
-def test_without_python_sat_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("pysat", "pysat.card", "pysat.solvers"):
-        monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ScheduleError) as error:
-        solve(problem_named("general", 4, 2))
-    assert "solving needs python-sat" in str(error.value)
-    assert "pip install -c constraints.txt '.[schedules]'" in str(error.value)
-
-
-@pytest.mark.parametrize("limit", [0.0, -1.0, float("nan")])
-def test_a_time_limit_is_above_zero(limit: float) -> None:
-    with pytest.raises(ScheduleError, match="time limit must be above 0 s"):
-        solve(problem_named("general", 4, 2), time_limit_s=limit)
-
-
-def test_what_is_too_large_is_refused_before_it_is_built() -> None:
-    with pytest.raises(ScheduleError, match="symmetric_total is too large to solve for"):
-        solve(problem_named("symmetric_total", 64, 8))
 
 
 solver = pytest.importorskip("pysat", reason="python-sat is not installed")

@@ -68,7 +68,10 @@ def conforms_mapping(value: dict[str, Any], rule: dict[str, Any]) -> bool:
         for name, item in value.items()
     )
     size = rule.get("minProperties", 0) <= len(value) <= rule.get("maxProperties", len(value))
-    return parts and size and all(name in value for name in rule.get("required", ()))
+    needed = [*rule.get("required", ())]
+    for name, others in rule.get("dependentRequired", {}).items():
+        needed += others if name in value else ()
+    return parts and size and all(name in value for name in needed)
 
 
 @pytest.mark.parametrize("name", sorted(shipped()))
@@ -146,6 +149,10 @@ def test_field_has_every_variant_that_is_no_kernel_of_softmax_attention() -> Non
         {"workloads": [{"compile": 1}]},
         {"measure": {"margin": 1}},
         {"measure": {"budget_s": 0}},
+        {"schedules": []},
+        {"schedules": [{"schedule": "ring", "vectors": 8}]},
+        {"schedules": [{"schedule": "rign", "vectors": 8, "elements": 2}]},
+        {"schedules": [{"schedule": "ring", "vectors": 0, "elements": 2}]},
     ],
 )
 def test_the_schema_refuses_what_the_loader_refuses(change: dict[str, Any]) -> None:
@@ -153,6 +160,15 @@ def test_the_schema_refuses_what_the_loader_refuses(change: dict[str, Any]) -> N
     assert conforms(good, schema())
     assert not conforms({**good, **change}, schema())
     assert not conforms({key: good[key] for key in list(good)[1:]}, schema())
+
+
+def test_the_schema_takes_schedules_alone_but_nothing_timed_by_halves() -> None:
+    alone = {"name": "x", "schedules": [{"schedule": "ring", "vectors": [4, 8], "elements": 2}]}
+    assert conforms(alone, schema())
+    assert conforms({**alone, "description": "?", "measure": {"margin": 0.1}}, schema())
+    parts: list[dict[str, Any]] = [{"variants": ["a"]}, {"baseline": "a"}, {"claims": []}]
+    for part in parts:
+        assert not conforms({**alone, **part}, schema())
 
 
 def test_the_schema_has_every_field_and_is_json() -> None:

@@ -112,8 +112,14 @@ class OnRing(TeamOp):
         there, _ = self.steps()
         busiest = max(sum(self._flops(workload, layout, step) for step in own) for own in there)
         shared = workload.compulsory_bytes() // self.workers
-        cycles = _cycles(*self._sizes)
-        return Cost(busiest, bytes=shared, cycles=cycles, time_growth=2.0, memory_growth=1.0)
+        return Cost(
+            busiest,
+            bytes=shared,
+            cycles=_cycles(*self._sizes),
+            vectors=self.made().vectors,
+            time_growth=2.0,
+            memory_growth=1.0,
+        )
 
     def sent_bytes(self, workload: Workload) -> int:
         """Bytes that the workers send each other in a pass, by the schedule."""

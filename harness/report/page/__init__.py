@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from harness.analysis.crossover import crossovers_of
 from harness.analysis.groups import rows_of, shared
 from harness.analysis.growth import TOLERANCE, growths_of
 from harness.errors import RunError
-from harness.records import controls, load, named_runs
+from harness.records import SCHEDULE_COLUMNS, controls, load, named_runs, schedules
 from harness.report import claims as auditing
 from harness.report import figures as drawing
 from harness.report import quality, scaling, sheets, tables, trust
-from harness.report.alarms import vacuous_gates
+from harness.report.alarms import crowded, vacuous_gates
+from harness.report.beside import besides
 from harness.report.export import export
 from harness.report.numbers import speedup
 from harness.report.page.chance import controls_of, expectation
@@ -27,6 +28,10 @@ from harness.report.page.facts import Facts, facts_of, no_energy
 from harness.report.page.summary import fastest, sentence
 from harness.report.page.svg import inline
 from harness.report.ranking import compared, matched
+from harness.report.schedule_figures import KINDS as SCHEDULE_KINDS
+from harness.report.schedule_figures import schedule_plots
+from harness.report.schedules import Grid, grids
+from harness.report.schedules import sentence as schedule_sentence
 
 _FOLDER = Path(__file__).parent
 _CAPTIONS = {
@@ -57,16 +62,38 @@ _CAPTIONS = {
     "is trained, and a model learns with a mechanism, not with its distance from another. It "
     "depends on the spread and the rank of the scores, so compare within a panel and read along "
     "them. It is no error either: each variant is right against its own definition.",
+    "simulated": "How many times as fast as the baseline a schedule was on real processes, with "
+    "the interval, against how many times it is by its cycles in simulation; a number beside a "
+    "marker is the length. On the solid line both agree; above the dashed one it is faster than "
+    "the baseline. Hollow markers: no difference was shown.",
+    "schedule-cycles": "Lower is better.",
+    "schedule-saving": "1 - cycles / cycles of plain ring attention of as many vectors on as many "
+    "elements. Higher is better.",
+    "schedule-saving-elements": "The same against the number of elements.",
+    "schedule-utilisation": "Operations / (elements x cycles).",
+    "gantt": "Bars: what an element computes, with its vectors; arrows: what it sends to the next.",
 }
 
 
 @dataclass(frozen=True)
 class Material:
-    """All that a page is made of; `manifests` by the name of the run."""
+    """All that a page is made of; `manifests` by the name of the run.
+
+    schedules: those that were simulated, as `harness.records.schedules` reads them.
+    """
 
     frame: pd.DataFrame
     controls: pd.DataFrame
     manifests: Mapping[str, Mapping[str, Any]]
+    schedules: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=SCHEDULE_COLUMNS))
+
+
+@dataclass(frozen=True)
+class PageSchedules:
+    """The section on schedules."""
+
+    grids: Sequence[Grid]
+    figures: Sequence[PageFigure]
 
 
 @dataclass(frozen=True)
@@ -84,22 +111,26 @@ def write_runs(runs: Sequence[Path], out: Path | None = None) -> Path:
     if not runs:
         raise RunError("report: no run was named; name one or more folders of runs")
     manifests = {name: {**told, "run": name} for name, (_, told) in named_runs(runs).items()}
-    material = Material(load(runs), controls(runs), manifests)
+    material = Material(load(runs), controls(runs), manifests, schedules(runs))
     return write_page(material, runs[0] / "report" if out is None else out)
 
 
 def write_page(material: Material, out: Path) -> Path:
-    """Write index.html, the figures and records.csv into a folder; returns index.html.
+    """Write index.html, the figures and what they show as CSV into a folder; returns index.html.
 
     Raises RunError when the folder cannot be written.
     """
-    plots, missing = drawing.figures(material.frame)
+    timed = len(material.frame) > 0 or material.schedules.empty
+    plots, missing = drawing.figures(material.frame) if timed else ([], [])
+    plots += schedule_plots(material.schedules)
     try:
         out.mkdir(parents=True, exist_ok=True)
         drawing.save(plots, out)
         svgs = {plot.name: (out / f"{plot.name}.svg").read_bytes() for plot in plots}
         html = page(material, plots, missing, svgs)
         (out / "records.csv").write_bytes(export(material.frame, "csv"))
+        if not material.schedules.empty:
+            (out / "schedules.csv").write_bytes(export(material.schedules, "csv"))
         (out / "index.html").write_text(html, encoding="utf-8")
     except OSError as error:
         raise RunError(
@@ -126,16 +157,25 @@ def page(
     )
     environment.filters["factor"] = _mean
     gate = trust.gate(rows)
+    timed = bool(rows) or material.schedules.empty
+    drawn = [(plot, _figure(plot, svgs[plot.name], material.manifests)) for plot in plots]
     return environment.get_template("page.html.j2").render(
         css=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
-        sentence=sentence(rows),
+        sentence=sentence(rows) if timed else schedule_sentence(material.schedules),
+        timed=timed,
         fastest=fastest(rows),
         runs=[facts_of(manifest) for manifest in material.manifests.values()],
         title=_title(material.manifests),
         shared=shared(rows),
         cases=len(rows),
         blocks=len({(row.get("run"), row.get("block_id")) for row in rows}),
-        figures=[_figure(plot, svgs[plot.name], material.manifests) for plot in plots],
+        figures=[one for plot, one in drawn if plot.kind not in SCHEDULE_KINDS],
+        schedules=PageSchedules(
+            grids(material.schedules),
+            [one for plot, one in drawn if plot.kind in SCHEDULE_KINDS],
+        ),
+        besides=besides(material.frame),
+        crowded=crowded(rows, material.manifests),
         missing=missing,
         tables=tables.matrix(material.frame),
         marks=tables.MARKS,
