@@ -110,7 +110,8 @@ class BlockRun:
             outcome = known[key]
             if outcome.answered:
                 entry.own = outcome.result["own"]
-                entry.gate = GateResult(**outcome.result["gate"])
+                found = {**outcome.result["gate"], "definition": _digest(entry)}
+                entry.gate = GateResult.model_validate(found)
             else:
                 reason = f"its definition: {outcome.reason(self._measure.timeout_s)}"
                 entry.out(outcome.status(), reason, failure_of("truth", outcome))
@@ -269,8 +270,7 @@ def described(case: Case) -> dict[str, Any]:
 
 
 def _truth_path(folder: Path, entry: Entry) -> Path:
-    digest = hashlib.sha256(entry.surveyed["definition"].encode()).hexdigest()[:16]
-    return folder / f"truth-{digest}.pt"
+    return folder / f"truth-{_digest(entry)}.pt"
 
 
 def failure_of(where: Where, outcome: Outcome) -> Failure:
@@ -283,3 +283,8 @@ def failure_of(where: Where, outcome: Outcome) -> Failure:
         traceback=raised.get("traceback"),
         stderr=outcome.output or None,
     )
+
+
+def _digest(entry: Entry) -> str:
+    """Equal for cases that share a definition."""
+    return hashlib.sha256(entry.surveyed["definition"].encode()).hexdigest()[:16]

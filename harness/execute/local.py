@@ -102,8 +102,8 @@ def control_share(folder: Path) -> dict[str, int]:
 
 def _simulate(store: Store, cases: Sequence[ScheduleCase], listeners: Listeners) -> None:
     begin = time.monotonic()
-    for record in simulated(cases):
-        store.append([record])
+    for case in cases:
+        store.append([simulated(case)])
     if cases:
         listeners.simulated(len(cases), time.monotonic() - begin)
 

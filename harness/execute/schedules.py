@@ -1,8 +1,6 @@
-"""The schedules of a suite, simulated one after another into records."""
+"""A schedule of a suite, simulated into a record."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable, Iterator
 
 from harness.errors import ScheduleError
 from harness.execute.block import utc_now
@@ -13,13 +11,8 @@ from harness.schedule.account import account
 from harness.suite import ScheduleCase
 
 
-def simulated(cases: Iterable[ScheduleCase]) -> Iterator[ScheduleRecord]:
-    """A record of each; `unsupported` where a schedule is not made for the sizes."""
-    for case in cases:
-        yield _simulated(case)
-
-
-def _simulated(case: ScheduleCase) -> ScheduleRecord:
+def simulated(case: ScheduleCase) -> ScheduleRecord:
+    """The record of a schedule; `unsupported` where it is not made for the sizes."""
     known = {**case.model_dump(), "block_id": case.id, "case_id": case.id}
     try:
         made = GENERATORS[case.schedule](case.vectors, case.elements)

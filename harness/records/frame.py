@@ -26,8 +26,8 @@ COLUMNS = """
     gradient_error gradient_error_bound checked_against deviation output_rms first_call_s prepare_s
     flops flops_per_s kernels executed_flops projection_flops parameters compulsory_bytes
     bytes_per_s bound_by attainable_s attainable_fraction claimed_time_growth claimed_memory_growth
-    mutants_killed mutants_survived vacuous semantics_held semantics_not_probed throttled_rounds
-    energy_joules energy_resolution_joules workers sent_bytes cycles vectors
+    gate_definition mutants_killed mutants_survived vacuous semantics_held semantics_not_probed
+    throttled_rounds energy_joules energy_resolution_joules workers sent_bytes cycles vectors
 """.split()
 
 SCHEDULE_COLUMNS = """
@@ -209,6 +209,7 @@ def _checks(record: CaseRecord) -> Row:
     row: Row = {}
     if record.gate is not None:
         row |= {
+            "gate_definition": record.gate.definition,
             "mutants_killed": _joined(record.gate.killed),
             "mutants_survived": _joined(record.gate.survived),
             "vacuous": record.gate.vacuous,

@@ -69,11 +69,13 @@ class GateResult(_Part):
     """Wrong answers put through the gate that judged the case: which it caught, which it let pass.
 
     not_applicable: the reason by mutant. A gate that one applicable mutant survives is vacuous.
+    definition: a hash of what it was made from; cases of a block that share it share the gate.
     """
 
     killed: tuple[str, ...]
     survived: tuple[str, ...] = ()
     not_applicable: dict[str, str] = Field(default_factory=dict)
+    definition: str | None = None
 
     @property
     def vacuous(self) -> bool:

@@ -93,7 +93,7 @@ class AgainstLength(Chart):
     def line(self, axes: Axes, rows: Sequence[Row], axis: str, look: Look) -> None:
         """The line of one variant."""
         lengths = [row[axis] for row in rows]
-        axes.plot(lengths, [self.of(row) for row in rows], **_line(look), **marker(look))
+        axes.plot(lengths, [self.of(row) for row in rows], **stroke(look), **marker(look))
         bounds = [self.bounds(row) for row in rows]
         # A point without an interval breaks the band: drawn on, the band would pinch to nothing
         # there, as if the value were known exactly.
@@ -221,7 +221,8 @@ class Limit(AgainstLength):
         scales.share_axis(axes.yaxis, *self.span(everything))
 
 
-def _line(look: Look) -> dict[str, Any]:
+def stroke(look: Look) -> dict[str, Any]:
+    """How the line of a variant is drawn."""
     return {"color": look.colour, "linestyle": look.dash, "linewidth": 1.6}
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ CHARTS: tuple[Chart, ...] = (
 FORMATS = ("png", "svg", "pdf")
 # A figure with more panels than this is cut in two.
 MOST_PANELS = 9
+WIDTHS = (6.8, 9.6, 12.4)
+"""In inches, of a figure of one column of panels, two and three."""
 # Dates and versions would make two equal figures differ.
 _NO_METADATA: Mapping[str, dict[str, None]] = {
     "png": {"Software": None},
@@ -117,6 +120,18 @@ def save(plots: Sequence[Plot], folder: Path) -> list[Path]:
     return paths
 
 
+@contextlib.contextmanager
+def framed(title: str, width: float, height: float) -> Iterator[Figure]:
+    """A figure of so many inches with its title; laid out once, and not again for each format."""
+    with mpl.rc_context(SETTINGS):
+        figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+        FigureCanvasAgg(figure)
+        figure.suptitle(title, color=INK, fontsize=12, x=0.01, ha="left")
+        yield figure
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+
+
 def _pages(
     chart: Chart, about: str, stem: str, groups: Sequence[Group], styles: Looks
 ) -> list[Plot]:
@@ -135,13 +150,10 @@ def _figure(chart: Chart, title: str, groups: Sequence[Group], styles: Looks) ->
     columns = min(3, len(groups))
     lines = -(-len(groups) // columns)
     names = in_order(row["variant"] for group in groups for row in chart.rows(group))
-    width = (6.8, 9.6, 12.4)[columns - 1]
+    width = WIDTHS[columns - 1]
     legend_columns = _legend_columns(names, width)
     height = 0.6 + 3.4 * lines + 0.24 * (len(names) // legend_columns + 1)
-    with mpl.rc_context(SETTINGS):
-        figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-        FigureCanvasAgg(figure)
-        figure.suptitle(title, color=INK, fontsize=12, x=0.01, ha="left")
+    with framed(title, width, height) as figure:
         panels = figure.subplots(lines, columns, squeeze=False, sharey=chart.shares_y).flat
         _draw_panels(chart, list(panels), columns, groups, styles)
         handles = [_handle(chart, name, styles) for name in names]
@@ -158,9 +170,6 @@ def _figure(chart: Chart, title: str, groups: Sequence[Group], styles: Looks) ->
             fontsize=9,
             handlelength=3,
         )
-        # Laid out once, and not again for each format.
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
     return figure
 
 

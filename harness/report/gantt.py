@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from harness.report.axes import tidy
-from harness.report.figures import SETTINGS
+from harness.report.figures import framed
 from harness.report.style import INK
 from harness.schedule.model import Item, Operation, Schedule
 
@@ -37,10 +35,7 @@ def gantt(schedule: Schedule) -> Figure:
     shown = min(schedule.cycles, MOST_CYCLES)
     width = min(16.0, max(6.8, 1.6 + 0.42 * shown))
     height = 1.5 + 0.85 * min(schedule.elements, 16)
-    with mpl.rc_context(SETTINGS):
-        figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-        FigureCanvasAgg(figure)
-        figure.suptitle(_title(schedule, shown), color=INK, fontsize=12, x=0.01, ha="left")
+    with framed(_title(schedule, shown), width, height) as figure:
         axes = figure.subplots()
         _draw_operations(axes, schedule, shown)
         _draw_hops(axes, schedule, shown)
@@ -53,8 +48,6 @@ def gantt(schedule: Schedule) -> Figure:
             frameon=False,
             fontsize=9,
         )
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
     return figure
 
 

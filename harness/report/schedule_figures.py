@@ -6,18 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from harness.analysis.groups import Row, in_order, rows_of
 from harness.report import axes as scales
-from harness.report.charts import Looks, marker
-from harness.report.figures import SETTINGS, Plot
+from harness.report.charts import Looks, marker, stroke
+from harness.report.figures import WIDTHS, Plot, framed
 from harness.report.gantt import MOST_CYCLES, MOST_LABELLED, gantt
 from harness.report.style import INK, looks
 from harness.schedule import GENERATORS
@@ -73,11 +70,8 @@ def _plot(sweep: Sweep, rows: Sequence[Row], styles: Looks) -> Plot:
     values = sorted({row[sweep.panels] for row in rows})[-MOST_PANELS:]
     names = in_order(row["schedule"] for row in rows)
     panels = [[row for row in rows if row[sweep.panels] == value] for value in values]
-    with mpl.rc_context(SETTINGS):
-        width = (6.8, 9.6, 12.4)[len(values) - 1]
-        figure = Figure(figsize=(width, 4.4), layout="constrained", facecolor="white")
-        FigureCanvasAgg(figure)
-        figure.suptitle(f"{sweep.title}, simulated", color=INK, fontsize=12, x=0.01, ha="left")
+    title = f"{sweep.title}, simulated"
+    with framed(title, WIDTHS[len(values) - 1], 4.4) as figure:
         drawn = figure.subplots(1, len(values), squeeze=False, sharey=True)[0]
         for axes, value, mine in zip(drawn, values, panels, strict=True):
             _draw(axes, sweep, mine, styles)
@@ -88,10 +82,8 @@ def _plot(sweep: Sweep, rows: Sequence[Row], styles: Looks) -> Plot:
         figure.legend(
             handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9
         )
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
-    alt = f"{sweep.title}, simulated, for {', '.join(names)}. The table holds it all."
-    return Plot(sweep.kind, sweep.kind, f"{sweep.title}, simulated", alt, figure, ())
+    alt = f"{title}, for {', '.join(names)}. The table holds it all."
+    return Plot(sweep.kind, sweep.kind, title, alt, figure, ())
 
 
 def _draw(axes: Axes, sweep: Sweep, rows: Sequence[Row], styles: Looks) -> None:
@@ -118,8 +110,7 @@ def _scale(axes: Axes, sweep: Sweep, rows: Sequence[Row]) -> None:
 
 
 def _line(styles: Looks, name: str) -> dict[str, Any]:
-    look = styles[name]
-    return {"color": look.colour, "linestyle": look.dash, "linewidth": 1.6, **marker(look)}
+    return {**stroke(styles[name]), **marker(styles[name])}
 
 
 def _pictures(rows: Sequence[Row]) -> list[Plot]:

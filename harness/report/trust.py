@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from harness.analysis.groups import Group, Row, block_of, grouped, in_order
 
@@ -51,14 +52,20 @@ class Throttled:
 def gate(rows: Sequence[Row]) -> Gates:
     """How many wrong answers the gates caught, and which they let pass."""
     tested = [row for row in rows if "vacuous" in row]
-    # The cases of one block with one definition share a gate, which is tested once.
-    gates = {
-        (block_of(row), row.get("family"), *_names(row, "mutants_killed")): row for row in tested
-    }.values()
+    gates = {_gate_of(row): row for row in tested}.values()
     killed = sum(len(_names(row, "mutants_killed")) for row in gates)
     survived = sum(len(_names(row, "mutants_survived")) for row in gates)
     untested = sum(row["status"] == "ok" for row in rows if "vacuous" not in row)
     return Gates(len(tested), untested, killed, killed + survived, _survivors(rows))
+
+
+def _gate_of(row: Row) -> tuple[Any, ...]:
+    """The cases of one block with one definition share a gate, which is tested once.
+
+    Older records do not name it: there a family's gates with the same outcome are taken for one.
+    """
+    named = row.get("gate_definition") or row.get("family")
+    return block_of(row), named, row.get("mutants_killed"), row.get("mutants_survived")
 
 
 def probed(rows: Sequence[Row]) -> list[Probed]:

@@ -11,7 +11,7 @@ from harness.schedule import GENERATORS
 from harness.suite.document import Document, field_text, show
 from harness.suite.fields import complaint, fields_of
 from harness.suite.plain import Place
-from harness.suite.sweep import Sweep
+from harness.suite.sweep import Sweep, read_sweep
 from harness.workload import content_hash
 
 MAX_OPERATIONS = 4_000_000
@@ -72,29 +72,18 @@ def read_schedules(document: Document, entries: Any) -> tuple[ScheduleCase, ...]
 def _sweep(document: Document, place: Place, entry: Any) -> Sweep:
     if not isinstance(entry, dict):
         raise document.error(place, f"must be a mapping, found {show(entry)}; {_FORM}")
-    known = fields_of(ScheduleCase)
-    for name in entry:
-        if name not in known:
-            raise document.error((*place, name), f"unknown field; {suggest(name, known)}")
-    for name in known:
-        if name not in entry:
+    sweep = read_sweep(document, place, entry, ScheduleCase, _complaint)
+    for name in fields_of(ScheduleCase):
+        if name not in sweep:
             raise document.error(place, f"{name} is missing; {_FORM}")
-    return Sweep(
-        place, tuple((name, _axis(document, (*place, name), name, entry[name])) for name in known)
-    )
+    return sweep
 
 
-def _axis(document: Document, place: Place, name: str, value: Any) -> tuple[Any, ...]:
-    if value == []:
-        raise document.error(place, f"an empty sweep, found []; write {name}: with a value in it")
-    values = value if isinstance(value, list) else [value]
-    for at, item in enumerate(values):
-        problem = complaint(ScheduleCase, name, item)
-        if problem is None and name == "schedule" and item not in GENERATORS:
-            problem = f"unknown schedule, found {show(item)}; {suggest(item, GENERATORS)}"
-        if problem is not None:
-            raise document.error((*place, at) if isinstance(value, list) else place, problem)
-    return tuple(values)
+def _complaint(model: type[BaseModel], name: str, value: Any) -> str | None:
+    problem = complaint(model, name, value)
+    if problem is None and name == "schedule" and value not in GENERATORS:
+        return f"unknown schedule, found {show(value)}; {suggest(value, GENERATORS)}"
+    return problem
 
 
 def _check_work(document: Document, sweeps: list[Sweep]) -> None:

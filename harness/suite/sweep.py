@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from harness.suite.plain import Place
 from harness.workload import Workload
 
 MAX_CASES = 100_000
+Complain = Callable[[type[pydantic.BaseModel], str, Any], str | None]
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,7 @@ def _sweep(document: Document, place: Place, entry: Any) -> Sweep:
         raise document.error(
             place, f"must be a mapping of fields, found {show(entry)}; write {{q_len: 1024}}"
         )
-    known = fields_of(Workload)
-    for name in entry:
-        if name not in known:
-            raise document.error((*place, name), f"unknown field; {suggest(name, known)}")
-    axes = tuple((name, _axis(document, (*place, name), name, entry[name])) for name in entry)
-    sweep = Sweep(place, axes)
+    sweep = read_sweep(document, place, entry, Workload)
     decodes = "decode" in sweep.values("pass")
     image = "height" in sweep and "width" in sweep
     if "q_len" not in sweep and not image and not (decodes and len(sweep.values("pass")) == 1):
@@ -120,12 +116,39 @@ def _sweep(document: Document, place: Place, entry: Any) -> Sweep:
     return sweep
 
 
-def _axis(document: Document, place: Place, name: str, value: Any) -> tuple[Any, ...]:
+def read_sweep(
+    document: Document,
+    place: Place,
+    entry: dict[str, Any],
+    model: type[pydantic.BaseModel],
+    complain: Complain = complaint,
+) -> Sweep:
+    """The fields of an entry, each with its values; raises SuiteError for what the model has not.
+
+    complain: what is wrong with one value of a field, as `fields.complaint`.
+    """
+    known = fields_of(model)
+    for name in entry:
+        if name not in known:
+            raise document.error((*place, name), f"unknown field; {suggest(name, known)}")
+
+    def wrong(name: str, value: Any) -> str | None:
+        return complain(model, name, value)
+
+    return Sweep(
+        place,
+        tuple((name, _axis(document, (*place, name), name, entry[name], wrong)) for name in entry),
+    )
+
+
+def _axis(
+    document: Document, place: Place, name: str, value: Any, wrong: Callable[[str, Any], str | None]
+) -> tuple[Any, ...]:
     if value == []:
         raise document.error(place, f"an empty sweep, found []; write {name}: with a value in it")
     values = value if isinstance(value, list) else [value]
     for at, item in enumerate(values):
-        problem = complaint(Workload, name, item)
+        problem = wrong(name, item)
         if problem:
             raise document.error((*place, at) if isinstance(value, list) else place, problem)
     return tuple(values)

@@ -33,6 +33,17 @@ def test_killed_and_applicable_mutants_are_counted_over_the_cases() -> None:
     assert (found.killed, found.applicable) == (len(MUTANTS) + 1, len(MUTANTS) + 2)
 
 
+def test_gates_of_two_definitions_are_two_however_alike() -> None:
+    one: dict[str, Any] = {"family": "polynomial", "gate_definition": "p1"}
+    two = {**one, "gate_definition": "p3"}
+    alike = [row("polynomial(degree=1)", **one), row("polynomial", **two), row("naive", **two)]
+    assert trust.gate(rows(*alike)).killed == 2 * len(MUTANTS)
+    # What was not applicable to one of them may live in the other.
+    lives: dict[str, Any] = {"mutants_survived": "scale_off", "vacuous": True}
+    found = trust.gate(rows(row(BASELINE), row(FAST, **lives)))
+    assert (found.killed, found.applicable) == (2 * len(MUTANTS), 2 * len(MUTANTS) + 1)
+
+
 def test_survivors_stand_once_for_the_variants_and_workloads_they_share() -> None:
     lives = {"mutants_survived": "scale_off", "vacuous": True}
     made = [row(name, n, **lives) for n in (256, 512) for name in (BASELINE, FAST)]

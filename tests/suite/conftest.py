@@ -70,6 +70,12 @@ def good(write: Callable[[str], str]) -> str:
 
 
 @pytest.fixture
+def good_text() -> str:
+    """The good suite, to be added to."""
+    return GOOD
+
+
+@pytest.fixture
 def edited(write: Callable[[str], str]) -> Callable[[str, str], str]:
     """The path of the good suite with one text replaced by another."""
 

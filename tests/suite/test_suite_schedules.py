@@ -13,14 +13,6 @@ from harness.suite import ScheduleCase, load_suite
 from harness.suite.schedules import MAX_OPERATIONS
 from harness.workload import VariantSpec
 
-TIMED = """\
-name: small
-variants:
-  - plain
-  - blocked: {size: [64, 128], kernel: fast}
-baseline: plain
-workloads: [{heads: [2, 4], q_len: [8, 16]}]
-"""
 ALONE = """\
 name: rings
 schedules:
@@ -50,27 +42,27 @@ def test_lists_sweep_and_nothing_is_timed(write: Write) -> None:
     assert len({case.id for case in suite.schedules}) == 9
 
 
-def test_beside_workloads_both_are_run(write: Write) -> None:
-    both = load_suite(write(TIMED + ALONE.split("\n", 1)[1]))
-    timed = load_suite(write(TIMED))
+def test_beside_workloads_both_are_run(write: Write, good_text: str) -> None:
+    both = load_suite(write(good_text + ALONE.split("\n", 1)[1]))
+    timed = load_suite(write(good_text))
     assert both.counts() == timed.counts() != (0, 0)
     assert len(both.schedules) == 9
     assert both.hash != timed.hash
     assert "schedules" not in timed._content(), "the hash of suites without them must not change"
 
 
-def test_where_keeps_what_it_says(write: Write) -> None:
-    text = TIMED + ALONE.split("\n", 1)[1]
+def test_where_keeps_what_it_says(write: Write, good_text: str) -> None:
+    text = good_text + ALONE.split("\n", 1)[1]
     suite = load_suite(write(text), where=["elements==4 and vectors<=8"])
     assert [str(case) for case in suite.schedules] == ["ring n=8 m=4", "zigzag n=8 m=4"]
-    assert suite.counts() == load_suite(write(TIMED)).counts()
+    assert suite.counts() == load_suite(write(good_text)).counts()
     suite = load_suite(write(text), where=["schedule in [ring, half_fused]", "q_len==8"])
     assert {case.schedule for case in suite.schedules} == {"ring", "half_fused"}
     assert {workload.q_len for workload in suite.workloads()} == {8}
     with pytest.raises(OptionError, match="no case is left; the suite has vectors 8, 16"):
         load_suite(write(ALONE), where=["vectors>100"])
     with pytest.raises(OptionError, match="has no schedules; leave it out"):
-        load_suite(write(TIMED), where=["elements==4"])
+        load_suite(write(good_text), where=["elements==4"])
     for condition in ("q_len==8", "variant==plain"):
         with pytest.raises(OptionError, match="the suite has no workloads; leave it out"):
             load_suite(write(ALONE), where=[condition])
@@ -113,9 +105,9 @@ def test_what_is_no_list_of_mappings_is_refused(write: Write, entries: str) -> N
     assert text.endswith("write - {schedule: ring, vectors: [16, 64], elements: 4}")
 
 
-def test_a_claim_is_of_workloads(write: Write) -> None:
+def test_a_claim_is_of_workloads(write: Write, good_text: str) -> None:
     claim = "claims: [{claim: c, source: s, quantity: time, of: plain, expected: [1, 2], where: "
-    text = TIMED + ALONE.split("\n", 1)[1] + claim + '"vectors==8"}]\n'
+    text = good_text + ALONE.split("\n", 1)[1] + claim + '"vectors==8"}]\n'
     assert "claims[0].where: is of workloads, found vectors; drop it" in refused(write(text))
 
 

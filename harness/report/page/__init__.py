@@ -87,6 +87,11 @@ class Material:
     manifests: Mapping[str, Mapping[str, Any]]
     schedules: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=SCHEDULE_COLUMNS))
 
+    @property
+    def timed(self) -> bool:
+        """False of runs that simulated schedules alone."""
+        return not self.frame.empty or self.schedules.empty
+
 
 @dataclass(frozen=True)
 class PageSchedules:
@@ -120,8 +125,7 @@ def write_page(material: Material, out: Path) -> Path:
 
     Raises RunError when the folder cannot be written.
     """
-    timed = len(material.frame) > 0 or material.schedules.empty
-    plots, missing = drawing.figures(material.frame) if timed else ([], [])
+    plots, missing = drawing.figures(material.frame) if material.timed else ([], [])
     plots += schedule_plots(material.schedules)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -157,12 +161,11 @@ def page(
     )
     environment.filters["factor"] = _mean
     gate = trust.gate(rows)
-    timed = bool(rows) or material.schedules.empty
     drawn = [(plot, _figure(plot, svgs[plot.name], material.manifests)) for plot in plots]
     return environment.get_template("page.html.j2").render(
         css=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
-        sentence=sentence(rows) if timed else schedule_sentence(material.schedules),
-        timed=timed,
+        sentence=sentence(rows) if material.timed else schedule_sentence(material.schedules),
+        timed=material.timed,
         fastest=fastest(rows),
         runs=[facts_of(manifest) for manifest in material.manifests.values()],
         title=_title(material.manifests),
